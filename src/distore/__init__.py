@@ -1,0 +1,1 @@
+"""A content-addressable store for container images and OCI artifacts."""

@@ -1,0 +1,1 @@
+"""Mechanisms without domain words; nothing here is public."""

@@ -1,0 +1,1 @@
+"""The dist command line: the only place that reads argv, environment and terminal."""

@@ -1,0 +1,1 @@
+"""Registries: resolving names and moving blobs."""

@@ -1,0 +1,1 @@
+"""What tests of distore and of programs on top of it share."""
