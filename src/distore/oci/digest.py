@@ -46,7 +46,9 @@ class Digest(str):
         if length is None:
             raise InvalidArgument(f"digest {shown}: unknown algorithm, want one of {', '.join(HEX_LENGTHS)}")
         if len(encoded) != length or not _HEX.issuperset(encoded):
-            raise InvalidArgument(f"digest {shown}: want {length} lower-case hex characters after {algorithm}:")
+            raise InvalidArgument(
+                f"digest {shown}: want {length} lower-case hex characters after {algorithm}:"
+            )
         return super().__new__(cls, text)
 
     @property
@@ -103,7 +105,9 @@ def new_hasher(algorithm: str) -> Hasher:
         InvalidArgument: Not one of HEX_LENGTHS.
     """
     if algorithm not in HEX_LENGTHS:
-        raise InvalidArgument(f"digest algorithm {algorithm[:_SHOWN]!r}: want one of {', '.join(HEX_LENGTHS)}")
+        raise InvalidArgument(
+            f"digest algorithm {algorithm[:_SHOWN]!r}: want one of {', '.join(HEX_LENGTHS)}"
+        )
     import hashlib  # 4 ms of start-up that `dist list` and `dist active` do not need
 
     return hashlib.new(algorithm, usedforsecurity=False)

@@ -1,0 +1,121 @@
+"""Every system call that makes bytes or names durable.
+
+Nothing else in distore writes to a store, so this module is also the seam where tests cut the
+power: ``distore.testing.faults`` wraps these functions to record their order, to crash before
+the n-th of them, and to return errors. Call them as ``fsops.name(...)``, never import the names.
+
+All of them raise OSError unchanged and retry EINTR as Python does (PEP 475).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+_FICLONE: Final = 0x40049409  # linux/fs.h: _IOW(0x94, 9, int)
+
+
+def open_file(path: str) -> int:
+    """Open for reading and writing, made when missing; the file descriptor."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+
+
+def write(fd: int, data: ReadableBuffer, offset: int) -> None:
+    """Write all of ``data`` at ``offset``."""
+    view = memoryview(data).cast("B")
+    while view:
+        done = os.pwrite(fd, view, offset)
+        view = view[done:]
+        offset += done
+
+
+def put_text(path: str, text: str) -> None:
+    """Replace a small file whose loss costs nothing but a listing; not synced."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+
+
+def truncate(fd: int, size: int) -> None:
+    """Cut the file to ``size`` bytes."""
+    os.ftruncate(fd, size)
+
+
+def allocate(fd: int, size: int) -> None:
+    """Reserve blocks for ``size`` bytes; the file becomes at least that long."""
+    os.posix_fallocate(fd, 0, size)
+
+
+def clone(source: int, target: int) -> None:
+    """Make ``target`` share the blocks of ``source`` (reflink)."""
+    fcntl.ioctl(target, _FICLONE, source)
+
+
+def sync_file(fd: int) -> None:
+    """Return once the file's bytes and size are on the device."""
+    os.fsync(fd)
+
+
+def sync_directory(path: str) -> None:
+    """Return once the names in the folder are on the device."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def set_mode(fd: int, mode: int) -> None:
+    """Change the permission bits."""
+    os.fchmod(fd, mode)
+
+
+def make_writable(path: str) -> None:
+    """Give the owner of a file write permission."""
+    os.chmod(path, 0o644, follow_symlinks=True)
+
+
+def rename(source: str, target: str) -> None:
+    """Move a name, replacing the target at once."""
+    os.rename(source, target)
+
+
+def link(source: str, target: str) -> None:
+    """Give a file a second name; fails when the target exists."""
+    os.link(source, target, follow_symlinks=False)
+
+
+def unlink(path: str) -> None:
+    """Remove a name."""
+    os.unlink(path)
+
+
+def remove_directory(path: str) -> None:
+    """Remove an empty folder."""
+    os.rmdir(path)
+
+
+def make_directory(path: str) -> None:
+    """Make one folder."""
+    os.mkdir(path, 0o755)
+
+
+def ensure_directory(path: str) -> None:
+    """Make a folder and what is missing above it, durably; nothing when it is there."""
+    missing = []
+    while not os.path.isdir(path):
+        missing.append(path)
+        path = os.path.dirname(path) or "."
+    for folder in reversed(missing):
+        try:
+            make_directory(folder)
+        except FileExistsError:
+            if not os.path.isdir(folder):
+                raise
+        sync_directory(os.path.dirname(folder) or ".")

@@ -1,0 +1,242 @@
+"""Labels and times of blobs, in SQLite: ``dist.db``, absent until something must be kept there.
+
+Importing this module imports no sqlite3; a verb that never needs a label never loads it.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from distore.errors import (
+    DataLoss,
+    DiskFull,
+    DistoreError,
+    FailedPrecondition,
+    ReadOnly,
+    Unavailable,
+    UnsupportedStore,
+)
+from distore.oci.digest import Digest
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Iterable, Mapping
+
+_T = TypeVar("_T")
+
+SCHEMA_VERSION: Final = 1
+APPLICATION_ID: Final = 0x64697374  # "dist", at byte 68 of the file (sqlite.org/fileformat.html)
+_BUSY_TIMEOUT: Final = 30.0  # seconds that one process waits for another's transaction
+_SCHEMA: Final = f"""
+BEGIN IMMEDIATE;
+CREATE TABLE IF NOT EXISTS content (
+    digest   TEXT PRIMARY KEY,
+    updated  INTEGER,          -- microseconds since the epoch, UTC; NULL: the blob's own time
+    verified INTEGER           -- the same: when fsck last found the bytes right
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS content_labels (
+    digest TEXT NOT NULL,
+    key    TEXT NOT NULL,
+    value  TEXT NOT NULL,
+    PRIMARY KEY (digest, key)
+) WITHOUT ROWID;
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {SCHEMA_VERSION};
+COMMIT;
+"""
+_SET_UPDATED: Final = (
+    "INSERT INTO content (digest, updated) VALUES (?, ?)"
+    " ON CONFLICT (digest) DO UPDATE SET updated = excluded.updated"
+)
+_SET_VERIFIED: Final = (
+    "INSERT INTO content (digest, verified) VALUES (?, ?)"
+    " ON CONFLICT (digest) DO UPDATE SET verified = excluded.verified"
+)
+_FORGET: Final = ("DELETE FROM content_labels WHERE digest = ?", "DELETE FROM content WHERE digest = ?")
+
+
+def check_version(path: str) -> None:
+    """Refuse a database that is not ours or is newer, from its header alone.
+
+    Raises:
+        UnsupportedStore: Made by a newer version.
+        FailedPrecondition: Not a database of distore.
+    """
+    try:
+        with open(path, "rb") as file:
+            header = file.read(100)
+    except FileNotFoundError:
+        return
+    if not header:
+        return  # made by a process that has not written its first page yet
+    version, application = (int.from_bytes(header[at : at + 4], "big") for at in (60, 68))
+    if not header.startswith(b"SQLite format 3\0"):
+        raise FailedPrecondition(
+            f"store database {path}: not an SQLite file; move it away to go on without labels"
+        )
+    if version > SCHEMA_VERSION:
+        raise UnsupportedStore(
+            f"store database {path}: made by a newer version of distore (format {version},"
+            f" this one knows {SCHEMA_VERSION}); upgrade distore"
+        )
+    if version and application != APPLICATION_ID:
+        raise FailedPrecondition(f"store database {path}: belongs to another program")
+
+
+class Records:
+    """What the store remembers about blobs beyond their bytes. Thread-safe; opens on first use."""
+
+    def __init__(self, path: str, *, ensure_folder: Callable[[], None]) -> None:
+        self._path = path
+        self._ensure_folder = ensure_folder
+        self._guard = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+
+    def labels(self, digest: Digest) -> dict[str, str]:
+        """Labels of a blob; empty when it has none."""
+        rows = self._read("SELECT key, value FROM content_labels WHERE digest = ? ORDER BY key", digest)
+        return {str(key): str(value) for key, value in rows}
+
+    def updated(self, digest: Digest) -> int | None:
+        """When labels last changed, in microseconds since the epoch; None when never."""
+        return self._moment("SELECT updated FROM content WHERE digest = ?", digest)
+
+    def verified(self, digest: Digest) -> int | None:
+        """When fsck last found the blob right, in microseconds since the epoch; None when never."""
+        return self._moment("SELECT verified FROM content WHERE digest = ?", digest)
+
+    def set_labels(self, digest: Digest, labels: Mapping[str, str], *, updated: int | None = None) -> None:
+        """Replace all labels of a blob in one transaction."""
+        self._write(
+            [
+                ("DELETE FROM content_labels WHERE digest = ?", [(digest,)]),
+                ("INSERT INTO content_labels VALUES (?, ?, ?)", [(digest, *pair) for pair in labels.items()]),
+                (_SET_UPDATED, [(digest, updated)]),
+            ]
+        )
+
+    def set_verified(self, digests: Iterable[Digest], when: int) -> None:
+        """Note that these blobs were found right at ``when``, microseconds since the epoch."""
+        self._write([(_SET_VERIFIED, [(digest, when) for digest in digests])])
+
+    def remove(self, digest: Digest) -> None:
+        """Forget a blob."""
+        if self._open(make=False) is not None:
+            self._write([(statement, [(digest,)]) for statement in _FORGET])
+
+    def damage(self) -> str | None:
+        """What SQLite's integrity check finds wrong, in one line; None when all is well."""
+        try:
+            connection = self._open(make=False)
+            if connection is None:
+                return None
+            found = self._mapped(lambda: connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
+        except DistoreError as error:
+            return str(error)
+        return None if found == "ok" else str(found)
+
+    def close(self) -> None:
+        """Close the database if it was opened."""
+        with self._guard:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def _moment(self, query: str, digest: Digest) -> int | None:
+        rows = self._read(query, digest)
+        return rows[0][0] if rows and isinstance(rows[0][0], int) else None
+
+    def _read(self, query: str, digest: Digest) -> list[tuple[object, ...]]:
+        with self._guard:
+            connection = self._open(make=False)
+            if connection is None:
+                return []
+            return self._mapped(lambda: connection.execute(query, (digest,)).fetchall())
+
+    def _write(self, statements: list[tuple[str, list[tuple[object, ...]]]]) -> None:
+        def transaction() -> None:
+            assert connection is not None
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                for statement, rows in statements:
+                    connection.executemany(statement, rows)
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+        with self._guard:
+            connection = self._open(make=True)
+            self._mapped(transaction)
+
+    def _open(self, *, make: bool) -> sqlite3.Connection | None:
+        with self._guard:
+            if self._connection is None:
+                import os
+
+                if not make and not os.path.exists(self._path):
+                    return None
+                if make:
+                    self._ensure_folder()
+                self._connection = self._mapped(lambda: _connect(self._path, make=make))
+            return self._connection
+
+    def _mapped(self, action: Callable[[], _T]) -> _T:
+        import sqlite3
+
+        try:
+            return action()
+        except sqlite3.Error as error:
+            raise _translate(error, f"store database {self._path}") from error
+
+
+def _connect(path: str, *, make: bool) -> sqlite3.Connection:
+    import sqlite3
+
+    try:
+        mode = "rwc" if make else "rw"
+        connection = _open_uri(path, f"mode={mode}")
+        if make and connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+            connection.executescript(_SCHEMA)
+            connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("SELECT 1 FROM content LIMIT 1").fetchone()
+    except sqlite3.OperationalError as error:
+        if make or error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
+            raise
+        # A read-only file system: nobody can write it, so it needs no lock and no shared memory.
+        return _open_uri(path, "mode=ro&immutable=1")
+    return connection
+
+
+def _open_uri(path: str, options: str) -> sqlite3.Connection:
+    import sqlite3
+    from urllib.parse import quote
+
+    return sqlite3.connect(
+        f"file:{quote(path)}?{options}",
+        uri=True,
+        timeout=_BUSY_TIMEOUT,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+
+
+def _translate(error: sqlite3.Error, subject: str) -> DistoreError:
+    import sqlite3
+
+    classes = {
+        sqlite3.SQLITE_BUSY: Unavailable,
+        sqlite3.SQLITE_LOCKED: Unavailable,
+        sqlite3.SQLITE_FULL: DiskFull,
+        sqlite3.SQLITE_READONLY: ReadOnly,
+        sqlite3.SQLITE_CANTOPEN: ReadOnly,
+        sqlite3.SQLITE_CORRUPT: DataLoss,
+        sqlite3.SQLITE_NOTADB: DataLoss,
+        sqlite3.SQLITE_IOERR: DataLoss,
+    }
+    code = getattr(error, "sqlite_errorcode", None)
+    kind = classes.get((code or 0) & 0xFF, FailedPrecondition)
+    return kind(f"{subject}: {error}")

@@ -1,0 +1,280 @@
+"""LocalWriter: one ingest of the local store, from its first byte to the commit."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Final
+
+from distore._internal import fsops
+from distore._internal.oserrors import translated
+from distore.content.local import ingests
+from distore.content.local.gaps import Frontier
+from distore.content.local.hashing import FrontierHasher
+from distore.content.local.paths import BLOB_MODE
+from distore.content.rules import check_labels
+from distore.errors import (
+    AlreadyExists,
+    DigestMismatch,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    OutOfRange,
+    SizeMismatch,
+)
+from distore.oci.digest import DEFAULT_ALGORITHM, Digest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from _typeshed import ReadableBuffer
+
+    from distore._internal.filelock import FileLock
+    from distore.content.local.labels import Records
+    from distore.content.local.paths import IngestPaths, Paths
+    from distore.content.store import Status
+
+# The note of the frontier is written again after that many bytes; a crash loses at most those.
+_FRONTIER_STEP: Final = 8 * 1024 * 1024  # bytes
+
+
+class LocalWriter:
+    """A SegmentWriter over one folder of ingest/. Made by LocalStore, which holds the lock."""
+
+    def __init__(
+        self,
+        ref: str,
+        *,
+        paths: IngestPaths,
+        store: Paths,
+        records: Records,
+        lock: FileLock,
+        expected: Digest | None,
+        replace: bool = False,
+    ) -> None:
+        self._ref = ref
+        self._paths = paths
+        self._store = store
+        self._records = records
+        self._lock = lock
+        self._expected = expected
+        self._replace = replace
+        self._subject = f"ingest {ref!r}"
+        self._fd = _open_data(paths.data)
+        self._algorithm = expected.algorithm if expected else DEFAULT_ALGORITHM
+        self._frontier = Frontier(self._settled_size())
+        self._guard = threading.Lock()  # frontier and note, when segments come from many threads
+        self._noted: int | None = None  # what the frontier note on disk says
+        self._hasher = self._new_hasher()
+
+    @property
+    def ref(self) -> str:
+        return self._ref
+
+    @property
+    def offset(self) -> int:
+        return self._frontier.end
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        self._check_open("write")
+        size, offset = memoryview(data).nbytes, self._frontier.end
+        if not size:
+            return 0
+        if self._frontier.gaps:
+            return self.write_at(data, offset)
+        taken = self._hasher.take(data, size)
+        try:
+            with translated(self._subject):
+                fsops.write(self._fd, data, offset)
+        except BaseException:
+            self._rewind(offset)
+            raise
+        self._frontier.add(offset, offset + size)
+        if not taken:
+            self._hasher.advance(self._frontier.end)
+        elif not isinstance(data, bytes):
+            self._hasher.settle()
+        return size
+
+    def write_at(self, data: ReadableBuffer, offset: int, /) -> int:
+        self._check_open("write")
+        size = memoryview(data).nbytes
+        with self._guard:
+            if offset < self._frontier.end:
+                raise OutOfRange(f"{self._subject}: offset {offset} lies before {self._frontier.end}")
+            if offset > self._frontier.end and self._noted is None:
+                self._note_frontier(durable=True)
+        with translated(self._subject):
+            fsops.write(self._fd, data, offset)
+        with self._guard:
+            self._frontier.add(offset, offset + size)
+            self._hasher.advance(self._frontier.end)
+            if self._noted is not None and self._frontier.end - self._noted >= _FRONTIER_STEP:
+                self._note_frontier()
+        return size
+
+    def status(self) -> Status:
+        status = ingests.status(self._paths)
+        if status is None:
+            raise NotFound(f"{self._subject}: not found")
+        return status._replace(offset=self._frontier.end)
+
+    def digest(self) -> Digest:
+        self._check_open("digest")
+        with translated(self._subject):
+            return self._hasher.digest()
+
+    def truncate(self, size: int = 0, /) -> None:
+        self._check_open("truncate")
+        if size < 0:
+            raise InvalidArgument(f"{self._subject}: cannot truncate to {size} bytes")
+        if size > self._frontier.end:
+            raise OutOfRange(f"{self._subject}: cannot truncate {self._frontier.end} bytes to {size}")
+        with translated(self._subject):
+            self._rewind(size)
+
+    def adopt(self) -> None:
+        """The caller has put another file in the place of the data (a link or a clone)."""
+        self._hasher.close()
+        os.close(self._fd)
+        with translated(self._subject):
+            self._fd = os.open(self._paths.data, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        self._frontier = Frontier(os.fstat(self._fd).st_size)
+        self._hasher = self._new_hasher()
+
+    def fileno(self) -> int:
+        """The open data file."""
+        self._check_open("fileno")
+        return self._fd
+
+    def commit(
+        self,
+        *,
+        size: int | None = None,
+        expected: Digest | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> Digest:
+        self._check_open("commit")
+        expected = expected or self._expected
+        try:
+            check_labels(labels or {})
+            with translated(self._subject):
+                digest = self._verified(size, expected)
+                self._publish(digest, labels or {})
+                return digest
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        if self._fd < 0:
+            return
+        self._hasher.close()
+        try:
+            if self._noted is not None and os.fstat(self._fd).st_nlink:
+                fsops.truncate(self._fd, self._frontier.end)
+                fsops.unlink(self._paths.frontier)
+        except OSError:
+            pass  # the note still says where the gaps begin; the next opening cuts there
+        finally:
+            os.close(self._fd)
+            self._fd = -1
+            self._lock.release()
+
+    def __enter__(self) -> LocalWriter:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _verified(self, size: int | None, expected: Digest | None) -> Digest:
+        if self._frontier.gaps:
+            start, end = self._frontier.gaps[0]
+            raise FailedPrecondition(f"{self._subject}: bytes {start} to {end} are missing")
+        if size is not None and size != self._frontier.end:
+            raise SizeMismatch(ref=self._ref, expected=size, actual=self._frontier.end)
+        if expected is not None and expected.algorithm != self._hasher.algorithm:
+            self._algorithm = expected.algorithm
+            self._hasher.close()
+            self._hasher = self._new_hasher()
+        actual = self._hasher.digest()
+        if expected is not None and expected != actual:
+            raise DigestMismatch(ref=self._ref, expected=expected, actual=actual)
+        return actual
+
+    def _publish(self, digest: Digest, labels: Mapping[str, str]) -> None:
+        """The order is the durability contract (docs/formats/store.md#commit). Do not reorder."""
+        target = self._store.blob(digest)
+        if not self._replace and self._is_there(target):
+            self._finish(digest)
+            raise AlreadyExists(f"content {digest} already exists", subject=digest)
+        if self._noted is not None:  # allocated space behind the end, if any, is not content
+            fsops.truncate(self._fd, self._frontier.end)
+        self._sync()
+        fsops.set_mode(self._fd, BLOB_MODE)
+        fsops.ensure_directory(os.path.dirname(target))
+        fsops.rename(self._paths.data, target)
+        fsops.sync_directory(os.path.dirname(target))
+        if labels:
+            self._records.set_labels(digest, labels)
+        self._finish(digest)
+
+    def _sync(self) -> None:
+        try:
+            fsops.sync_file(self._fd)
+        except OSError:
+            # The kernel reports a failed write-back once and may then call the pages clean: a
+            # second fsync would succeed and prove nothing. So none of these bytes is kept.
+            fsops.truncate(self._fd, 0)
+            raise
+
+    def _is_there(self, target: str) -> bool:
+        """A blob of another size is no blob but damage, and gives way to verified bytes."""
+        try:
+            there = os.stat(target, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return there.st_size == self._frontier.end
+
+    def _finish(self, digest: Digest) -> None:
+        self._lock.write(ingests.result_fields(digest))
+        self._noted = None
+        ingests.discard(self._paths)
+
+    def _settled_size(self) -> int:
+        """Bytes kept from before; cuts off what an interrupted run left behind a gap."""
+        size = ingests.kept(self._paths, os.fstat(self._fd))
+        if os.path.exists(self._paths.frontier):
+            fsops.truncate(self._fd, size)
+            fsops.unlink(self._paths.frontier)
+        return size
+
+    def _new_hasher(self) -> FrontierHasher:
+        hasher = FrontierHasher(self._fd, self._algorithm)
+        hasher.advance(self._frontier.end)
+        return hasher
+
+    def _rewind(self, size: int) -> None:
+        self._hasher.close()
+        fsops.truncate(self._fd, size)
+        self._frontier = Frontier(size)
+        self._hasher = self._new_hasher()
+
+    def _note_frontier(self, *, durable: bool = False) -> None:
+        """Say on disk where the gaps begin, before the first byte lands behind one."""
+        fsops.put_text(self._paths.frontier, str(self._frontier.end))
+        if durable:
+            fsops.sync_directory(self._paths.folder)
+        self._noted = self._frontier.end
+
+    def _check_open(self, what: str) -> None:
+        if self._fd < 0:
+            raise FailedPrecondition(f"{self._subject}: {what} on a closed writer")
+
+
+def _open_data(path: str) -> int:
+    try:
+        return fsops.open_file(path)
+    except PermissionError:
+        # A crash after the commit made the data read-only and before it was renamed.
+        fsops.make_writable(path)
+        return fsops.open_file(path)
