@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
-from distore.content.store import Follower, Ingester, IngestManager
+from distore.content.store import Follower, Writer
 from distore.errors import AlreadyExists, DataLoss, InvalidArgument, Locked, NotFound, ResourceExhausted
 from distore.oci.digest import Digest
 
@@ -12,14 +12,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime
 
-    from distore.content.store import Provider, Status, Writer
+    from distore.content.store import Ingester, IngestManager, Provider, Status
+
+W = TypeVar("W", bound=Writer)
+W_co = TypeVar("W_co", bound=Writer, covariant=True)
 
 ON_LOCKED: Final = ("fail", "wait", "follow")
 CHUNK: Final = 1024 * 1024  # bytes moved at a time
 
 
-class FollowedIngester(Ingester, Follower, Protocol):
-    """An Ingester whose running ingests can be watched."""
+class FollowedIngester(Follower, Protocol[W_co]):
+    """An Ingester, of whichever kind of writer, whose running ingests can be watched."""
+
+    def writer(self, ref: str, /, *, total: int | None = None, expected: Digest | None = None) -> W_co:
+        """As ``Ingester.writer``."""
+        ...
 
 
 class Input(Protocol):
@@ -29,7 +36,7 @@ class Input(Protocol):
 
 
 def open_writer(
-    store: FollowedIngester,
+    store: FollowedIngester[W],
     ref: str,
     *,
     total: int | None = None,
@@ -37,7 +44,7 @@ def open_writer(
     on_locked: str = "fail",
     on_progress: Callable[[Status], None] | None = None,
     timeout: float | None = None,
-) -> Writer:
+) -> W:
     """Open an ingest that another process may be running.
 
     Args:

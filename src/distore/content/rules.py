@@ -20,7 +20,7 @@ def check_ref(ref: str) -> str:
     """``ref`` itself when an ingest may have that name.
 
     Raises:
-        InvalidArgument: Empty, over MAX_REF_LENGTH bytes, not UTF-8, or with characters that are not printable.
+        InvalidArgument: Empty, over MAX_REF_LENGTH bytes, not UTF-8, or not printable.
     """
     if not ref:
         raise InvalidArgument("ingest '': the ref is empty")

@@ -1,1 +1,30 @@
-"""One file per verb."""
+"""One file per verb. The table is all that ``dist --help`` reads; a verb is imported when it runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# Verb -> one-line summary; the module has the verb's name, - as _. A test compares with its SUMMARY.
+VERBS: Final[Mapping[str, str]] = {
+    "fetch": "write an object of a registry to standard output, or into the store",
+    "ingest": "store standard input as one blob and print its digest",
+    "commit": "make a kept ingest visible as a blob",
+    "active": "list the ingests that have not been committed",
+    "abort": "drop ingests that nobody writes",
+    "prune": "remove what nobody needs: abandoned ingests",
+    "list": "list the blobs in the store",
+    "info": "show everything the store knows about blobs",
+    "path": "print where blobs lie in the file system",
+    "get": "write a blob to standard output",
+    "edit": "change a copy of a blob in an editor and store the result",
+    "label": "show, set or remove labels of a blob",
+    "delete": "remove blobs",
+    "fsck": "verify every blob, quarantine or repair the damaged ones",
+    "ls-layers": "print the digest and size of each layer of a manifest on standard input",
+    "completion": "print a shell completion script",
+    "version": "print the version",
+}
+ALIASES: Final[Mapping[str, str]] = {"ls": "list", "del": "delete", "rm": "delete"}

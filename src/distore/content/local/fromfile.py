@@ -23,7 +23,7 @@ _CANNOT: Final = frozenset(
 )
 
 
-def ingest_file(source: str, writer: LocalWriter, paths: IngestPaths, *, link: str) -> None:
+def fill(source: str, writer: LocalWriter, paths: IngestPaths, *, link: str) -> None:
     """Fill ``writer`` with the bytes of ``source``; what it kept before is dropped.
 
     Args:

@@ -30,7 +30,7 @@ from distore.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from distore._internal.filelock import FileLock
     from distore._internal.filters import Adaptor
@@ -185,23 +185,6 @@ class LocalStore:
         with translated(f"store {self.root}"):
             for digest, _ in self.paths.blob_entries():
                 yield digest
-
-    def ingest_file(
-        self,
-        source: str,
-        *,
-        ref: str,
-        link: str = "auto",
-        expected: Digest | None = None,
-        size: int | None = None,
-        labels: Mapping[str, str] | None = None,
-    ) -> Digest:
-        """Take in a local file; see ``fromfile.ingest_file``."""
-        from distore.content.local.fromfile import ingest_file
-
-        with self.writer(ref, total=size, expected=expected) as writer:
-            ingest_file(source, writer, self.paths.ingest(ref), link=link)
-            return writer.commit(size=size, expected=expected, labels=labels)
 
     def close(self) -> None:
         """Close what was opened; the store opens it again when it is used again."""

@@ -133,6 +133,13 @@ class LocalWriter:
         with translated(self._subject):
             self._rewind(size)
 
+    def take_file(self, source: str, /, *, link: str = "auto") -> None:
+        """Become the bytes of a local file; see ``fromfile.fill``."""
+        self._check_open("take_file")
+        from distore.content.local import fromfile
+
+        fromfile.fill(source, self, self._paths, link=link)
+
     def adopt(self) -> None:
         """The caller has put another file in the place of the data (a link or a clone)."""
         self._hasher.close()
