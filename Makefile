@@ -18,11 +18,13 @@ $(READY): requirements/dev.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@# the venv's setuptools hooks every start of the interpreter, and nothing here needs it
+	$(BIN)/python -m pip uninstall --quiet --yes setuptools 2>/dev/null || true
 	@touch $@
 
 # -I: nothing from the environment or the working directory is imported, and start-up is shorter.
 dist: $(READY)
-	@printf '#!%s -I\nimport sys\n\nfrom distore.cli.main import main\n\nsys.exit(main())\n' "$(CURDIR)/$(BIN)/python" > $@
+	@printf '#!%s -I\nfrom distore.cli.main import entry\n\nentry()\n' "$(CURDIR)/$(BIN)/python" > $@
 	@chmod +x $@
 
 demo: dist ## set up, then run the main job: a registry, the 2017 pipeline, fsck, resume

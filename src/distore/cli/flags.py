@@ -72,14 +72,17 @@ def registry_config(config: Config, args: argparse.Namespace) -> Config:
         for scheme in ("http", "https", "all", "no")
         if (value := os.environ.get(f"{scheme}_proxy") or (os.environ.get(f"{scheme.upper()}_PROXY")))
     )
-    return config._replace(
+    from distore.remotes.options import RegistryOptions
+
+    options = RegistryOptions(
         hosts_dir=args.hosts_dir or os.environ.get("DIST_HOSTS_DIR") or None,
         plain_http=args.plain_http,
         skip_verify=args.skip_verify,
         ca=args.ca,
         min_speed=args.min_speed or None,
-        proxies=proxies,
+        proxies=dict(proxies),
     )
+    return config._replace(registry=options)
 
 
 class ticker:  # noqa: N801 - reads as the noun it is

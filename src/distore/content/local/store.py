@@ -106,10 +106,11 @@ class LocalStore:
         return self.info(digest)
 
     def walk(self, *filters: str) -> Iterator[Info]:
+        if not filters:
+            return self._walk(None)
         from distore._internal.filters import parse
 
-        wanted = parse(filters)  # before the first next(): a bad filter fails at the call
-        return self._walk(wanted.match if filters else None, labels="labels" in wanted.fields())
+        return self._walk(parse(filters).match)  # parsed here: a bad filter fails at the call
 
     def delete(self, digest: Digest, /) -> None:
         path = self.paths.blob(digest)
@@ -130,9 +131,11 @@ class LocalStore:
         return status
 
     def statuses(self, *filters: str) -> Iterator[Status]:
+        if not filters:
+            return self._statuses(None)
         from distore._internal.filters import parse
 
-        return self._statuses(parse(filters).match if filters else None)
+        return self._statuses(parse(filters).match)
 
     def abort(self, ref: str, /) -> None:
         check_ref(ref)
@@ -230,8 +233,8 @@ class LocalStore:
             labels=self.records.labels(digest) if labels else {},
         )
 
-    def _walk(self, match: Callable[[Adaptor], bool] | None, *, labels: bool) -> Iterator[Info]:
-        labels = labels or os.path.exists(self.paths.database)
+    def _walk(self, match: Callable[[Adaptor], bool] | None) -> Iterator[Info]:
+        labels = os.path.exists(self.paths.database)
         with translated(f"store {self.root}"):
             for digest, entry in self.paths.blob_entries():
                 try:

@@ -1,0 +1,30 @@
+"""RegistryOptions: how registries are reached, whichever implementation reaches them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistryOptions:
+    """What a user may say about reaching registries; nothing here is secret.
+
+    Args:
+        hosts_dir: Folder with containerd's ``HOST/hosts.toml`` files, or None.
+        plain_http: HTTP for every host; loopback hosts get it anyway.
+        skip_verify: Do not check TLS certificates.
+        ca: PEM file to trust instead of the system's, or None.
+        min_speed: Bytes a second below which a connection is given up; None: never.
+        proxies: Proxy URL by scheme (``http``, ``https``, ``all``) and the ``no`` list.
+    """
+
+    hosts_dir: str | None = None
+    plain_http: bool = False
+    skip_verify: bool = False
+    ca: str | None = None
+    min_speed: int | None = None
+    proxies: Mapping[str, str] = field(default_factory=dict)
