@@ -13,53 +13,17 @@ if TYPE_CHECKING:
 
 _WORD: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _OS: Final = re.compile(r"([A-Za-z0-9_.-]{1,64})(?:\(([A-Za-z0-9_.%-]{0,128})\))?")
-_SYSTEMS: Final = frozenset(
-    [
-        "aix",
-        "android",
-        "darwin",
-        "dragonfly",
-        "freebsd",
-        "hurd",
-        "illumos",
-        "ios",
-        "js",
-        "linux",
-        "netbsd",
-        "openbsd",
-        "plan9",
-        "solaris",
-        "windows",
-        "zos",
-    ]
-)
-_ARCHITECTURES: Final = frozenset(
-    [
-        "386",
-        "amd64",
-        "arm",
-        "arm64",
-        "armbe",
-        "arm64be",
-        "loong64",
-        "mips",
-        "mipsle",
-        "mips64",
-        "mips64le",
-        "mips64p32",
-        "mips64p32le",
-        "ppc",
-        "ppc64",
-        "ppc64le",
-        "riscv",
-        "riscv64",
-        "s390",
-        "s390x",
-        "sparc",
-        "sparc64",
-        "wasm",
-    ]
-)
+# fmt: off
+_SYSTEMS: Final = frozenset((
+    "aix", "android", "darwin", "dragonfly", "freebsd", "hurd", "illumos", "ios", "js", "linux",
+    "netbsd", "openbsd", "plan9", "solaris", "windows", "zos",
+))
+_ARCHITECTURES: Final = frozenset((
+    "386", "amd64", "arm", "arm64", "armbe", "arm64be", "loong64", "mips", "mipsle", "mips64",
+    "mips64le", "mips64p32", "mips64p32le", "ppc", "ppc64", "ppc64le", "riscv", "riscv64", "s390",
+    "s390x", "sparc", "sparc64", "wasm",
+))
+# fmt: on
 # uname and other spellings -> (architecture, variant)
 _ALIASES: Final = {
     "x86_64": ("amd64", ""),
