@@ -99,18 +99,18 @@ class LocalWriter:
     def write_at(self, data: ReadableBuffer, offset: int, /) -> int:
         self._check_open("write")
         size = memoryview(data).nbytes
-        with self._guard:
-            if offset < self._frontier.end:
-                raise OutOfRange(f"{self._subject}: offset {offset} lies before {self._frontier.end}")
-            if offset > self._frontier.end and self._noted is None:
-                self._note_frontier(durable=True)
         with translated(self._subject):
+            with self._guard:
+                if offset < self._frontier.end:
+                    raise OutOfRange(f"{self._subject}: offset {offset} lies before {self._frontier.end}")
+                if offset > self._frontier.end and self._noted is None:
+                    self._note_frontier(durable=True)
             fsops.write(self._fd, data, offset)
-        with self._guard:
-            self._frontier.add(offset, offset + size)
-            self._hasher.advance(self._frontier.end)
-            if self._noted is not None and self._frontier.end - self._noted >= _FRONTIER_STEP:
-                self._note_frontier()
+            with self._guard:
+                self._frontier.add(offset, offset + size)
+                self._hasher.advance(self._frontier.end)
+                if self._noted is not None and self._frontier.end - self._noted >= _FRONTIER_STEP:
+                    self._note_frontier()
         return size
 
     def status(self) -> Status:
@@ -231,6 +231,7 @@ class LocalWriter:
         except OSError:
             # The kernel reports a failed write-back once and may then call the pages clean: a
             # second fsync would succeed and prove nothing. So none of these bytes is kept.
+            self._frontier = Frontier(0)
             fsops.truncate(self._fd, 0)
             raise
 
@@ -282,6 +283,8 @@ def _open_data(path: str) -> int:
     try:
         return fsops.open_file(path)
     except PermissionError:
+        if not os.path.exists(path):
+            raise
         # A crash after the commit made the data read-only and before it was renamed.
         fsops.make_writable(path)
         return fsops.open_file(path)
