@@ -119,7 +119,7 @@ def _fill(writer: LocalWriter, args: argparse.Namespace) -> None:
         writer.truncate()  # what comes through the pipe starts at its first byte
     _widen(source.fileno())
     with open(source.fileno(), "rb", buffering=0, closefd=False) as raw:
-        blobs.pump(raw, writer)
+        writer.fill(raw)
 
 
 def _widen(fd: int) -> None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 
 from distore._internal import fsops
 from distore._internal.oserrors import translated
-from distore.content.local.hashing import CHUNK
 from distore.errors import FailedPrecondition, InvalidArgument, Unimplemented
 
 if TYPE_CHECKING:
@@ -75,8 +74,5 @@ def _fill(fd: int, source: str, writer: LocalWriter, paths: IngestPaths, link: s
 
 def _copy(fd: int, writer: LocalWriter) -> None:
     """One read of the source feeds the digest and the copy at the same time."""
-    spaces = (bytearray(CHUNK), bytearray(CHUNK))
-    turn = 0
-    while size := os.readv(fd, [spaces[turn]]):
-        writer.write(memoryview(spaces[turn])[:size])
-        turn ^= 1
+    with open(fd, "rb", buffering=0, closefd=False) as file:
+        writer.fill(file)

@@ -10,7 +10,7 @@ from distore._internal import fsops
 from distore._internal.oserrors import translated
 from distore.content.local import ingests
 from distore.content.local.gaps import Frontier
-from distore.content.local.hashing import FrontierHasher
+from distore.content.local.hashing import CHUNK, FrontierHasher
 from distore.content.local.paths import BLOB_MODE
 from distore.content.rules import check_labels
 from distore.errors import (
@@ -30,12 +30,16 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
     from distore._internal.filelock import FileLock
+    from distore.content.blobs import Input
     from distore.content.local.labels import Records
     from distore.content.local.paths import IngestPaths, Paths
     from distore.content.store import Status
 
 # The note of the frontier is written again after that many bytes; a crash loses at most those.
 _FRONTIER_STEP: Final = 8 * 1024 * 1024  # bytes
+# The device begins to write after that many bytes. Measured for 1 GiB, hashing alone 0.8 s: commit
+# after 0.83 s with steps of 32 MiB, 1.3 s with 8 MiB, 1.1 to 1.6 s when all is left to fsync.
+_WRITE_BACK_STEP: Final = 32 * 1024 * 1024  # bytes
 
 
 class LocalWriter:
@@ -64,6 +68,7 @@ class LocalWriter:
         self._algorithm = expected.algorithm if expected else DEFAULT_ALGORITHM
         self._frontier = Frontier(self._settled_size())
         self._guard = threading.Lock()  # frontier and note, when segments come from many threads
+        self._flushed = self._frontier.end  # up to here the device has begun to write
         self._noted: int | None = None  # what the frontier note on disk says
         self._hasher = self._new_hasher()
 
@@ -76,6 +81,26 @@ class LocalWriter:
         return self._frontier.end
 
     def write(self, data: ReadableBuffer, /) -> int:
+        size = self._append(data)
+        if not isinstance(data, bytes):
+            self._hasher.settle()
+        return size
+
+    def fill(self, source: Input, /) -> int:
+        """Append all of ``source`` and return the number of bytes: ``write`` in a loop, but one
+        buffer is read and written while the other is still being hashed."""
+        spaces = (memoryview(bytearray(CHUNK)), memoryview(bytearray(CHUNK)))
+        copied = turn = 0
+        try:
+            while size := source.readinto(spaces[turn]):
+                copied += self._append(spaces[turn][:size])
+                turn ^= 1
+        finally:
+            self._hasher.settle()
+        return copied
+
+    def _append(self, data: ReadableBuffer) -> int:
+        """Write at the frontier. ``data`` is in use until the next call, or ``settle``."""
         self._check_open("write")
         size, offset = memoryview(data).nbytes, self._frontier.end
         if not size:
@@ -92,8 +117,7 @@ class LocalWriter:
         self._frontier.add(offset, offset + size)
         if not taken:
             self._hasher.advance(self._frontier.end)
-        elif not isinstance(data, bytes):
-            self._hasher.settle()
+        self._write_back()
         return size
 
     def write_at(self, data: ReadableBuffer, offset: int, /) -> int:
@@ -109,6 +133,7 @@ class LocalWriter:
             with self._guard:
                 self._frontier.add(offset, offset + size)
                 self._hasher.advance(self._frontier.end)
+                self._write_back()
                 if self._noted is not None and self._frontier.end - self._noted >= _FRONTIER_STEP:
                     self._note_frontier()
         return size
@@ -265,7 +290,14 @@ class LocalWriter:
         self._hasher.close()
         fsops.truncate(self._fd, size)
         self._frontier = Frontier(size)
+        self._flushed = min(self._flushed, size)
         self._hasher = self._new_hasher()
+
+    def _write_back(self) -> None:
+        size = self._frontier.end - self._flushed
+        if size >= _WRITE_BACK_STEP:
+            fsops.start_write_back(self._fd, self._flushed, size)
+            self._flushed += size
 
     def _note_frontier(self, *, durable: bool = False) -> None:
         """Say on disk where the gaps begin, before the first byte lands behind one."""
