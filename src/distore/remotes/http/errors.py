@@ -1,0 +1,109 @@
+"""What a registry's status and error document mean, as our classes."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Final
+
+from distore._internal.retry import with_retry_after
+from distore.errors import (
+    DistoreError,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    OutOfRange,
+    PermissionDenied,
+    Unauthenticated,
+    Unavailable,
+    Unimplemented,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from distore.remotes.http.body import Response
+
+MAX_ERROR_BODY: Final = 64 * 1024  # bytes
+_MAX_MESSAGE: Final = 200  # characters of a registry's own words that are shown
+_MAX_RETRY_AFTER: Final = 86400.0  # seconds; more is as good as never
+_CLASSES: Final[dict[int, type[DistoreError]]] = {
+    400: InvalidArgument,
+    401: Unauthenticated,
+    403: PermissionDenied,
+    404: NotFound,
+    405: Unimplemented,
+    406: NotFound,
+    408: Unavailable,
+    410: NotFound,
+    416: OutOfRange,
+    429: Unavailable,
+    501: Unimplemented,
+}
+
+
+def error_from(
+    response: Response, subject: str, *, now: Callable[[], datetime] | None = None
+) -> DistoreError:
+    """The error that an answer stands for; reads and closes it.
+
+    Args:
+        subject: Repository and object.
+        now: Aware UTC, to make sense of a Retry-After that is a date.
+    """
+    status = response.status
+    try:
+        words = _words(response.read_small(MAX_ERROR_BODY))
+    except DistoreError:
+        words = ""  # the status alone must do
+    finally:
+        response.close()
+    message = f"{subject}: {response.where} answered {status}{f': {words}' if words else ''}"
+    kind = _CLASSES.get(status, Unavailable if status >= 500 else FailedPrecondition)
+    if kind is Unavailable:
+        moment = (now or _utc_now)()
+        return with_retry_after(Unavailable(message), _retry_after(response.header("retry-after"), moment))
+    return kind(message)
+
+
+def _words(body: bytes) -> str:
+    """Codes and messages of the specification's error document, or nothing."""
+    try:
+        errors = json.loads(body)["errors"]
+        texts = [_one(error) for error in errors[:3]]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return ""
+    return one_line("; ".join(text for text in texts if text))
+
+
+def _one(error: object) -> str:
+    if not isinstance(error, dict):
+        return ""
+    parts = [error.get("code"), error.get("message")]
+    return " ".join(part.lower() for part in parts if isinstance(part, str) and part)
+
+
+def one_line(text: str) -> str:
+    """Somebody else's words made safe for a terminal: one line, printable, short."""
+    safe = "".join(character if character.isprintable() else " " for character in text[: _MAX_MESSAGE * 4])
+    line = " ".join(safe.split())
+    return line if len(line) <= _MAX_MESSAGE else line[:_MAX_MESSAGE] + "..."
+
+
+def _retry_after(text: str | None, now: datetime) -> float | None:
+    """Seconds, from a number of them or an HTTP date."""
+    text = (text or "").strip()[:64]
+    if text.isascii() and text.isdecimal():
+        return min(float(text), _MAX_RETRY_AFTER)
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, IndexError, TypeError):
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return min(max(0.0, (moment - now).total_seconds()), _MAX_RETRY_AFTER)
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)

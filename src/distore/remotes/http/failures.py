@@ -1,0 +1,83 @@
+"""What can go wrong below HTTP, as our errors."""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING
+
+from urllib3 import exceptions
+
+from distore.errors import DeadlineExceeded, DistoreError, FailedPrecondition, InvalidArgument, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def network_error(error: Exception, where: str, *, expired: bool, patience: float) -> DistoreError:
+    """Our error for one of urllib3's.
+
+    Args:
+        where: Host and port, the subject of the message.
+        expired: Whether the time allowed for everything has run out.
+        patience: Seconds that were waited, for timeouts.
+    """
+    if isinstance(error, exceptions.LocationValueError):
+        return InvalidArgument(f"{where}: not a host that can be asked")
+    if isinstance(error, exceptions.ConnectTimeoutError) and not isinstance(
+        error, exceptions.NewConnectionError
+    ):
+        return _late(f"{where}: no connection after {patience:.3g} s", expired)
+    if isinstance(error, exceptions.ReadTimeoutError):
+        return _late(f"{where}: nothing came for {patience:.3g} s", expired)
+    if isinstance(error, exceptions.SSLError):
+        return _tls_error(error, where)
+    if isinstance(error, exceptions.ProxyError):
+        return Unavailable(f"{where}: cannot connect through the proxy: {_reason(error)}")
+    if isinstance(error, exceptions.NameResolutionError):
+        return Unavailable(f"{where}: the name is not known")
+    if isinstance(error, exceptions.NewConnectionError):
+        return Unavailable(f"{where}: cannot connect: {_reason(error)}")
+    return Unavailable(f"{where}: the connection broke off: {_reason(error)}")
+
+
+def _late(message: str, expired: bool) -> DistoreError:
+    return DeadlineExceeded(f"{message}; the time allowed is over") if expired else Unavailable(message)
+
+
+def _tls_error(error: Exception, where: str) -> DistoreError:
+    for cause in _causes(error):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            why = (cause.verify_message or str(cause)).lower()
+            return FailedPrecondition(
+                f"{where}: its certificate is not trusted: {why}; --ca names a CA to trust"
+            )
+        if isinstance(cause, ssl.SSLError) and cause.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
+            return FailedPrecondition(f"{where}: speaks no TLS; --plain-http talks HTTP to it")
+    return Unavailable(f"{where}: TLS failed: {_reason(error)}")
+
+
+def _reason(error: Exception) -> str:
+    """The innermost thing that says something, on one short line."""
+    texts = []
+    for cause in _causes(error):
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror.lower()
+        if not isinstance(cause, exceptions.HTTPError):
+            texts.append(" ".join(str(cause).split())[:120])
+        if isinstance(cause, exceptions.IncompleteRead):
+            texts.append(f"{cause.expected} bytes are missing")
+    return next((text for text in texts if text), type(error).__name__)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """``error``, what it wraps, and what caused it."""
+    seen: list[BaseException] = []
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        at = waiting.pop(0)
+        if at is None or any(at is other for other in seen):
+            continue
+        seen.append(at)
+        yield at
+        waiting += [arg for arg in at.args if isinstance(arg, BaseException)]
+        waiting += [getattr(at, "original_error", None), at.__cause__, at.__context__]

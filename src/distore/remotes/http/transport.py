@@ -1,0 +1,207 @@
+"""Transport: pooled connections, time limits, proxies, and redirects that leak nothing."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urljoin
+
+from urllib3 import PoolManager, ProxyManager, Timeout, disable_warnings, exceptions
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.util import make_headers, parse_url
+
+from distore.errors import FailedPrecondition, PermissionDenied
+from distore.remotes.http import tls
+from distore.remotes.http.address import origin, split_url
+from distore.remotes.http.body import Limits, Response
+from distore.remotes.http.failures import network_error
+from distore.remotes.http.proxies import proxy_for
+from distore.remotes.http.tls import Trust
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Mapping
+    from urllib.parse import SplitResult
+
+_REDIRECTS: Final = frozenset((301, 302, 303, 307, 308))
+_POOLS: Final = 16
+_CONNECTIONS: Final = 16  # kept open for each host
+
+
+class Transport:
+    """Sends requests. Safe to share between threads; close it to close its connections.
+
+    Args:
+        ca: PEM bundle to trust instead of the system's, or None.
+        skip_verify: Check no certificate at all, wherever a redirect leads.
+        proxies: As ``proxies.proxy_for`` takes them.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        limits: Limits = Limits(),  # noqa: B008 - immutable
+        ca: str | None = None,
+        skip_verify: bool = False,
+        proxies: Mapping[str, str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._limits = limits
+        self._ca = ca
+        self._skip_verify = skip_verify
+        self._proxies = proxies or {}
+        self._clock = clock
+        self._guard = threading.Lock()
+        self._managers: dict[tuple[Trust | None, str | None], PoolManager] = {}
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        private: Mapping[str, str] | None = None,
+        trust: Trust = Trust(),  # noqa: B008 - immutable
+        connect_timeout: float | None = None,
+    ) -> Response:
+        """The answer after redirects, whatever its status.
+
+        Args:
+            method: GET or HEAD.
+            private: Headers for the origin of ``url`` only. They and the client certificate are
+                gone for good once a redirect leads elsewhere.
+            connect_timeout: Seconds, instead of the limit's.
+        Raises:
+            Unavailable: No connection, or it broke.
+            DeadlineExceeded: The time allowed is over.
+            PermissionDenied: A redirect leads from https to http.
+            FailedPrecondition: Too many redirects, or a certificate that is not trusted.
+            InvalidArgument: ``url``, a redirect or a proxy is no usable address.
+        """
+        here = split_url(url)
+        home, at_home = origin(here), True
+        for _ in range(self._limits.max_redirects + 1):
+            response = self._send(
+                method,
+                url,
+                here,
+                headers={**headers, **(private or {})} if at_home else headers,
+                trust=trust if at_home else self.elsewhere(trust),
+                connect_timeout=connect_timeout,
+            )
+            location = response.header("location")
+            if response.status not in _REDIRECTS or not location:
+                return response
+            response.discard()
+            url = urljoin(url, location)
+            there = split_url(url)
+            if (here.scheme, there.scheme) == ("https", "http"):
+                raise PermissionDenied(f"{here.netloc}: redirects from https to http ({there.netloc})")
+            at_home = at_home and origin(there) == home
+            here = there
+        raise FailedPrecondition(f"{here.netloc}: more than {self._limits.max_redirects} redirects")
+
+    def elsewhere(self, trust: Trust) -> Trust:
+        """``trust`` for another server than the one it was made for."""
+        return trust.abroad(skip_verify=self._skip_verify)
+
+    def close(self) -> None:
+        """Close the connections that nobody uses."""
+        with self._guard:
+            managers, self._managers = list(self._managers.values()), {}
+        for manager in managers:
+            manager.clear()
+
+    def _send(
+        self,
+        method: str,
+        url: str,
+        parts: SplitResult,
+        *,
+        headers: Mapping[str, str],
+        trust: Trust,
+        connect_timeout: float | None,
+    ) -> Response:
+        limits, where = self._limits, parts.netloc
+        now = self._clock()
+        connect = limits.patience(connect_timeout or limits.connect_timeout, now, where)
+        read = limits.patience(limits.read_timeout, now, where)
+        manager = self._manager(parts, trust)
+        try:
+            raw = manager.urlopen(
+                method,
+                url,
+                headers=headers,
+                redirect=False,
+                retries=False,
+                preload_content=False,
+                decode_content=False,
+                timeout=Timeout(connect=connect, read=read),
+            )
+        except (exceptions.HTTPError, OSError, ValueError) as error:
+            silent = isinstance(error, exceptions.ReadTimeoutError)
+            expired = limits.expired(self._clock())
+            raise network_error(
+                error, where, expired=expired, patience=read if silent else connect
+            ) from error
+        wire = getattr(raw.connection, "wire", None)
+        return Response(raw, where=where, wire=wire, limits=limits, clock=self._clock)
+
+    def _manager(self, parts: SplitResult, trust: Trust) -> PoolManager:
+        proxy = proxy_for(parts, self._proxies)
+        # Reading the CA bundle takes 15 ms; plain HTTP does without.
+        key = (trust if parts.scheme == "https" else None, proxy)
+        with self._guard:
+            manager = self._managers.get(key)
+            if manager is None:
+                manager = self._managers[key] = self._new_manager(key[0], proxy)
+            return manager
+
+    def _new_manager(self, trust: Trust | None, proxy: str | None) -> PoolManager:
+        context = None if trust is None else tls.context(trust, ca=self._ca)
+        if trust is not None and trust.skip_verify:
+            disable_warnings(exceptions.InsecureRequestWarning)  # it was asked for
+        manager: PoolManager
+        if proxy is None:
+            manager = PoolManager(num_pools=_POOLS, maxsize=_CONNECTIONS, ssl_context=context)
+        else:
+            address = parse_url(proxy)
+            secret = make_headers(proxy_basic_auth=address.auth) if address.auth else None
+            manager = ProxyManager(
+                address._replace(auth=None).url,
+                num_pools=_POOLS,
+                maxsize=_CONNECTIONS,
+                proxy_headers=secret,
+                ssl_context=context,
+            )
+        manager.pool_classes_by_scheme = {"http": _PlainPool, "https": _TlsPool}
+        return manager
+
+
+class _PlainConnection(HTTPConnection):
+    """Keeps its socket in reach, so that each read can have its own timeout."""
+
+    wire: socket.socket | None = None
+
+    def connect(self) -> None:
+        super().connect()
+        self.wire = self.sock
+
+
+class _TlsConnection(HTTPSConnection):
+    wire: socket.socket | None = None
+
+    def connect(self) -> None:
+        super().connect()
+        self.wire = self.sock
+
+
+class _PlainPool(HTTPConnectionPool):
+    ConnectionCls = _PlainConnection
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
