@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from distore.errors import NotFound
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
     from distore.config import Config
     from distore.content.local.check import Check, Suppliers
     from distore.content.local.store import LocalStore
+    from distore.content.store import Provider
+    from distore.oci.digest import Digest
+    from distore.remotes.http.resolver import HttpResolver
 
 
 class App:
@@ -16,6 +23,7 @@ class App:
     def __init__(self, config: Config) -> None:
         self.config = config
         self._content: LocalStore | None = None
+        self._resolver: HttpResolver | None = None
 
     @property
     def content(self) -> LocalStore:
@@ -33,6 +41,45 @@ class App:
         from distore.content.local.store import LocalStore
 
         return LocalStore(root, command=self.config.command)
+
+    @property
+    def resolver(self) -> HttpResolver:
+        """The way to registries, as ``config.registry`` says."""
+        if self._resolver is None:
+            from distore.remotes.http.resolver import HttpResolver
+            from distore.remotes.options import RegistryOptions
+
+            self._resolver = HttpResolver(self.config.registry or RegistryOptions())
+        return self._resolver
+
+    def suppliers(self, sources: Sequence[str]) -> Suppliers:
+        """Where fsck may get a blob again: ``sources``, then the registries that its labels name.
+
+        Args:
+            sources: Folders of stores or OCI layouts, or ``http(s)://HOST/REPOSITORY``.
+        Raises:
+            NotFound: A folder that is not there.
+            InvalidArgument: A URL that is none.
+        """
+        from distore.remotes.suppliers import labelled
+
+        given = [self._provider(source) for source in sources]
+
+        def suppliers(digest: Digest, labels: Mapping[str, str]) -> Iterator[Provider]:
+            yield from given
+            yield from labelled(self.resolver, labels)
+
+        return suppliers
+
+    def _provider(self, source: str) -> Provider:
+        if "://" in source:
+            from distore.remotes.provider import RemoteProvider
+
+            return RemoteProvider(self.resolver.fetcher_at(source))
+        store = self.open_store(source)
+        if not store.exists():
+            raise NotFound(f"store {store.root}: not found")
+        return store
 
     def check(
         self,
@@ -63,3 +110,5 @@ class App:
         """Close what was opened."""
         if self._content is not None:
             self._content.close()
+        if self._resolver is not None:
+            self._resolver.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
 from distore.cli.commands.list import note_missing
@@ -25,6 +26,8 @@ EXAMPLES: Final = (
 )
 _CLEAR: Final = "\x1b[H\x1b[J"  # cursor home, erase below (ECMA-48)
 _MIN_REF_WIDTH: Final = 24
+# So many are sorted and aligned; what comes behind them streams, so that memory stays flat.
+_SORTED: Final = 1000
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -75,12 +78,13 @@ def fields(status: Status) -> dict[str, object]:
 
 
 def _show(args: argparse.Namespace, app: App, out: Output, before: str) -> None:
-    found = sorted(app.content.statuses(*args.filter), key=lambda status: status.ref)
-    width = max([_MIN_REF_WIDTH, *(len(printable(status.ref)) for status in found)])
+    statuses = app.content.statuses(*args.filter)
+    first = sorted(islice(statuses, _SORTED), key=lambda status: status.ref)
+    width = max([_MIN_REF_WIDTH, *(len(printable(status.ref)) for status in first)])
     if not args.quiet:
         out.header(before + row(("REF", "SIZE", "AGE"), (width, 9)))
     now = datetime.now(UTC)
-    for status in found:
+    for status in chain(first, statuses):
         age = human_age((now - status.started).total_seconds())
         cells = (printable(status.ref), human_size(status.offset), age)
         out.record(printable(status.ref) if args.quiet else row(cells, (width, 9)), **fields(status))

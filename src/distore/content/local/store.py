@@ -189,6 +189,10 @@ class LocalStore:
             for digest, _ in self.paths.blob_entries():
                 yield digest
 
+    def exists(self) -> bool:
+        """Whether there is a store (or an OCI layout) at the root already."""
+        return os.path.isdir(self.paths.blobs) or os.path.isdir(self.paths.ingests)
+
     def close(self) -> None:
         """Close what was opened; the store opens it again when it is used again."""
         self.records.close()
