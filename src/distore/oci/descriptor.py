@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MAX_SIZE: Final = 2**63 - 1  # bytes; Go's int64
-_MAX_MEDIA_TYPE: Final = 255  # characters (RFC 6838, section 4.2: 127 on each side of the slash)
+MAX_MEDIA_TYPE: Final = 255  # characters (RFC 6838, section 4.2: 127 on each side of the slash)
+_SHOWN: Final = 60  # characters of a bad media type that a message repeats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,23 +23,24 @@ class Descriptor:
     """A validated descriptor; ``size`` in bytes.
 
     Raises:
-        InvalidArgument: A size out of range, an empty media type, or ``data`` that is not the blob.
+        InvalidArgument: A size out of range, a bad media type, or ``data`` that is not the blob.
     """
 
     media_type: str
     digest: Digest
     size: int
     platform: Platform | None = None
-    annotations: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict, hash=False)  # a dict has no hash
     urls: tuple[str, ...] = ()
     artifact_type: str | None = None
     data: bytes | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.size <= MAX_SIZE:
-            raise InvalidArgument(f"descriptor {self.digest}: size {self.size} is out of range")
-        if not 0 < len(self.media_type) <= _MAX_MEDIA_TYPE or not self.media_type.isprintable():
-            raise InvalidArgument(f"descriptor {self.digest}: bad media type {self.media_type[:60]!a}")
+            raise InvalidArgument(f"descriptor {self.digest}: the size is not in 0..{MAX_SIZE}")
+        _check_media_type(self.digest, self.media_type)
+        if self.artifact_type is not None:
+            _check_media_type(self.digest, self.artifact_type)
         if self.data is not None:
             actual = Digest.of(self.data, algorithm=self.digest.algorithm)
             if len(self.data) != self.size or actual != self.digest:
@@ -48,6 +49,8 @@ class Descriptor:
     @classmethod
     def from_json(cls, document: object) -> Descriptor:
         """From what ``json.loads`` gave; fields of other specifications are passed over.
+
+        A field that may be left out may be null, too; an empty artifact type is none.
 
         Raises:
             InvalidArgument: A field is missing or has the wrong type.
@@ -66,7 +69,7 @@ class Descriptor:
             platform=None if platform is None else Platform.from_json(platform),
             annotations=_texts(document, "annotations"),
             urls=_list(document, "urls"),
-            artifact_type=_text(document, "artifactType") if document.get("artifactType") else None,
+            artifact_type=_artifact_type(document),
             data=_data(document, digest),
         )
 
@@ -90,6 +93,13 @@ class Descriptor:
         return document
 
 
+def _check_media_type(digest: Digest, media_type: str) -> None:
+    # It goes into an Accept header: ASCII without anything that ends a line.
+    good = media_type.isascii() and media_type.isprintable()
+    if not good or not 0 < len(media_type) <= MAX_MEDIA_TYPE:
+        raise InvalidArgument(f"descriptor {digest}: bad media type {media_type[:_SHOWN]!a}")
+
+
 def _text(document: dict[object, object], name: str) -> str:
     value = document.get(name)
     if not isinstance(value, str):
@@ -97,8 +107,16 @@ def _text(document: dict[object, object], name: str) -> str:
     return value
 
 
+def _artifact_type(document: dict[object, object]) -> str | None:
+    if document.get("artifactType") is None:
+        return None
+    return _text(document, "artifactType") or None
+
+
 def _texts(document: dict[object, object], name: str) -> dict[str, str]:
-    value = document.get(name) or {}
+    value = document.get(name)
+    if value is None:
+        return {}
     if not isinstance(value, dict):
         raise InvalidArgument(f"descriptor: {name} is not an object")
     if not all(isinstance(part, str) for pair in value.items() for part in pair):
@@ -107,17 +125,19 @@ def _texts(document: dict[object, object], name: str) -> dict[str, str]:
 
 
 def _list(document: dict[object, object], name: str) -> tuple[str, ...]:
-    value = document.get(name) or []
+    value = document.get(name)
+    if value is None:
+        return ()
     if not isinstance(value, list) or not all(isinstance(part, str) for part in value):
         raise InvalidArgument(f"descriptor: {name} is not a list of strings")
     return tuple(value)
 
 
 def _data(document: dict[object, object], digest: Digest) -> bytes | None:
-    value = document.get("data")
-    if value is None:
+    if document.get("data") is None:
         return None
+    text = _text(document, "data")
     try:
-        return base64.b64decode(_text(document, "data"), validate=True)
-    except binascii.Error as error:
+        return base64.b64decode(text, validate=True)
+    except ValueError as error:  # binascii.Error is one, and so is a character outside ASCII
         raise InvalidArgument(f"descriptor {digest}: data is not base64") from error

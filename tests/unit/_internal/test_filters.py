@@ -182,6 +182,7 @@ def test_classes_of_a_pattern_know_ascii_only() -> None:
         ("na\0me", 3, "null character"),
         ("name==\ud800", 7, "not a character"),
     ],
+    ids=lambda value: repr(value)[:30],
 )
 def test_a_bad_filter_is_refused_at_its_position(text: str, position: int, reason: str) -> None:
     with pytest.raises(InvalidArgument, match=reason) as caught:

@@ -138,6 +138,7 @@ def test_a_bare_name_takes_neither_tag_nor_digest() -> None:
         ("a" * 256, "over 255"),
         ("x" * 522, "limit"),
     ],
+    ids=lambda value: repr(value)[:30],
 )
 def test_what_is_no_reference_is_refused_in_one_line(text: str, reason: str) -> None:
     with pytest.raises(InvalidArgument, match=reason) as caught:
