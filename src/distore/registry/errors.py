@@ -1,0 +1,60 @@
+"""Refusals: our classes as status and error code (OCI distribution-spec, "Error Codes")."""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+from distore.errors import (
+    DistoreError,
+    InvalidArgument,
+    NotFound,
+    OutOfRange,
+    PermissionDenied,
+    ResourceExhausted,
+    Unauthenticated,
+    Unavailable,
+    Unimplemented,
+)
+from distore.registry.message import Response
+
+BLOB_UNKNOWN: Final = "BLOB_UNKNOWN"
+DENIED: Final = "DENIED"
+DIGEST_INVALID: Final = "DIGEST_INVALID"
+MANIFEST_UNKNOWN: Final = "MANIFEST_UNKNOWN"
+NAME_INVALID: Final = "NAME_INVALID"
+NAME_UNKNOWN: Final = "NAME_UNKNOWN"
+TOO_MANY_REQUESTS: Final = "TOOMANYREQUESTS"
+UNAUTHORIZED: Final = "UNAUTHORIZED"
+UNSUPPORTED: Final = "UNSUPPORTED"
+UNKNOWN: Final = "UNKNOWN"
+
+_STATUS: Final[tuple[tuple[type[DistoreError], int, str], ...]] = (
+    (InvalidArgument, 400, NAME_INVALID),
+    (Unauthenticated, 401, UNAUTHORIZED),
+    (PermissionDenied, 403, DENIED),
+    (NotFound, 404, NAME_UNKNOWN),
+    (Unimplemented, 405, UNSUPPORTED),
+    (OutOfRange, 416, UNSUPPORTED),
+    (ResourceExhausted, 429, TOO_MANY_REQUESTS),
+    (Unavailable, 503, UNKNOWN),
+)
+
+
+def refusal(status: int, code: str, message: str, **headers: str) -> Response:
+    """An error document; underscores in the names of ``headers`` stand for dashes."""
+    document = {"errors": [{"code": code, "message": message}]}
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Response(
+        status=status,
+        headers={"content-type": "application/json", **named},
+        body=json.dumps(document).encode(),
+    )
+
+
+def response_for(error: DistoreError) -> Response:
+    """What a client is told of an error that no handler foresaw; damage is our fault, not its."""
+    for kind, status, code in _STATUS:
+        if isinstance(error, kind):
+            return refusal(status, code, str(error))
+    return refusal(500, UNKNOWN, str(error))

@@ -1,0 +1,76 @@
+"""Manifests: GET and HEAD of one, by tag or digest."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from distore.errors import InvalidArgument, NotFound
+from distore.oci import mediatypes
+from distore.oci.digest import Digest
+from distore.registry import errors
+from distore.registry.blobs import served
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from distore.content.store import Provider, Reader
+    from distore.oci.descriptor import Descriptor
+    from distore.registry.message import Request, Response
+
+MAX_SIZE: Final = 4 * 1024 * 1024  # bytes (OCI distribution-spec, "Pushing manifests")
+
+
+def get_manifest(
+    content: Provider, request: Request, *, tags: Mapping[str, Descriptor], name: str
+) -> Response:
+    """Answer for the manifest that ``name``, a tag or a digest, stands for."""
+    if ":" not in name:
+        descriptor = tags.get(name)
+        if descriptor is None:
+            return _unknown(name)
+        return _answer(content, request, descriptor.digest, descriptor.media_type)
+    try:
+        digest = Digest(name)
+    except InvalidArgument as error:
+        return errors.refusal(400, errors.DIGEST_INVALID, str(error))
+    types = {descriptor.digest: descriptor.media_type for descriptor in tags.values()}
+    return _answer(content, request, digest, types.get(digest))
+
+
+def _answer(content: Provider, request: Request, digest: Digest, media_type: str | None) -> Response:
+    try:
+        reader = content.reader(digest)
+    except NotFound:
+        return _unknown(digest)
+    media_type = media_type or _type_of(reader)
+    if media_type is None:
+        reader.close()
+        return _unknown(digest)
+    response = served(reader, request, digest, media_type=media_type)
+    # What a tag names may change, whatever a digest names may not.
+    kept = {name: value for name, value in response.headers.items() if name != "cache-control"}
+    return replace(response, headers=kept)
+
+
+def _type_of(reader: Reader) -> str | None:
+    """The media type that a blob says it has as a manifest; None when it is none."""
+    if reader.size > MAX_SIZE:
+        return None
+    try:
+        document = json.loads(reader.read_at(reader.size, 0))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(document, dict):
+        return None
+    told = document.get("mediaType")
+    if isinstance(told, str) and (mediatypes.is_manifest(told) or mediatypes.is_index(told)):
+        return told
+    if "manifests" in document:
+        return mediatypes.OCI_INDEX
+    return mediatypes.OCI_MANIFEST if "layers" in document and "config" in document else None
+
+
+def _unknown(name: str) -> Response:
+    return errors.refusal(404, errors.MANIFEST_UNKNOWN, f"manifest {name[:140]} is unknown")
