@@ -21,6 +21,7 @@ _UNITS: Final[Mapping[str, float]] = {
     "d": 86400.0,  # not Go's: days are what people mean with --older-than
 }
 _NUMBER: Final = frozenset("0123456789.")
+_LONGEST: Final = (2**63 - 1) // 10**9  # seconds; Go counts nanoseconds in 64 bits
 
 
 def parse_duration(text: str) -> float:
@@ -44,6 +45,6 @@ def parse_duration(text: str) -> float:
         if unit is None or not number.strip(".") or number.count(".") > 1 or len(number) > 20:
             raise wrong
         total += float(number) * unit
-    if not text:
+    if not text or total > _LONGEST:
         raise wrong
     return total

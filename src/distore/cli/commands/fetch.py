@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from distore.cli import flags
 from distore.cli.output import printable
-from distore.errors import DistoreError, InvalidArgument
+from distore.errors import DeadlineExceeded, DistoreError, InvalidArgument
 
 if TYPE_CHECKING:
     import argparse
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from distore.cli.output import Output
     from distore.config import Config
     from distore.content.store import Status
+    from distore.errors import Unavailable
     from distore.remotes.resolver import Fetcher, Target
 
 SUMMARY: Final = "write an object of a registry to standard output, or into the store"
@@ -71,25 +72,30 @@ def run(args: argparse.Namespace, app: App, out: Output) -> None:
                 target = Target.parse(word, media_type=media_type, size=size)
                 _one(fetcher, target, args, app, out)
             except DistoreError as error:
-                if args.object != "-":
+                if args.object != "-" or isinstance(error, DeadlineExceeded):
                     raise
                 out.error(error)
 
 
 def _one(fetcher: Fetcher, target: Target, args: argparse.Namespace, app: App, out: Output) -> None:
+    from distore._internal.retry import Retrier
     from distore.remotes import fetch
 
+    def retrying(error: Unavailable, pause: float, left: int) -> None:
+        out.note(f"dist: {error}; trying again in {pause:.1f} s ({left} left)")
+
+    retrier = Retrier(on_retry=retrying)
     if args.store:
         watch = fetch.Watch(note=lambda text: out.note(f"dist: {text}"), follow=_follow)
-        digest = fetch.fetch(app.content, fetcher, target, watch=watch)
+        digest = fetch.fetch(app.content, fetcher, target, retrier=retrier, watch=watch)
         out.record(digest, digest=digest, size=app.content.info(digest).size)
         out.flush()
         return
     sink = out.stdout.buffer
     if target.digest is None:
-        sink.write(fetch.fetch_document(fetcher, target).data)
+        sink.write(fetch.fetch_document(fetcher, target, retrier=retrier).data)
     else:
-        for piece in fetch.stream(fetcher, target):
+        for piece in fetch.stream(fetcher, target, retrier=retrier):
             sink.write(piece)
     sink.flush()
 

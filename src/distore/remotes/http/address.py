@@ -42,6 +42,12 @@ def origin(parts: SplitResult) -> tuple[str, str, int]:
     return parts.scheme, (parts.hostname or "").lower(), parts.port or _DEFAULT_PORTS[parts.scheme]
 
 
+def with_port(scheme: str, netloc: str) -> str:
+    """``netloc`` with the port that it has or that goes without saying."""
+    parts = urlsplit(f"{scheme}://{netloc}")
+    return netloc if parts.port else f"{netloc.rstrip(':')}:{_DEFAULT_PORTS[scheme]}"
+
+
 def bare_host(netloc: str) -> str:
     """Without the port, and without the brackets of an IPv6 address."""
     if netloc.startswith("["):

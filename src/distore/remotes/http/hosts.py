@@ -77,7 +77,8 @@ def host_at(url: str, options: RegistryOptions) -> tuple[Host, str]:
     path = parts.path.strip("/")
     if not path or parts.query or parts.fragment:
         raise InvalidArgument(f"registry {url[:80]!r}: want http(s)://HOST/REPOSITORY")
-    return Host(scheme=parts.scheme, netloc=parts.netloc, skip_verify=options.skip_verify), path
+    netloc = DOCKER_HUB_SERVER if parts.netloc == DOCKER_HUB else parts.netloc
+    return Host(scheme=parts.scheme, netloc=netloc, skip_verify=options.skip_verify), path
 
 
 def folder_names(registry: str) -> tuple[str, ...]:

@@ -35,7 +35,8 @@ class Entry:
 
 
 def load(path: str) -> tuple[Entry, tuple[Entry, ...]] | None:
-    """The registry's own server, and the others in the order of the file; None without a file.
+    """The registry's own server, and the others in the order of the file; None without one, or
+    when it is empty.
 
     Raises:
         InvalidArgument: Unreadable, too large, not TOML, or a wrong value; names file and key.
@@ -51,6 +52,8 @@ def load(path: str) -> tuple[Entry, tuple[Entry, ...]] | None:
         raise InvalidArgument(f"{path}: {os.strerror(error.errno or 0).lower()}") from error
     if len(data) > MAX_SIZE:
         raise InvalidArgument(f"{path}: larger than {MAX_SIZE} bytes")
+    if not data:
+        return None  # containerd looks for certificates then, as if there were no file
     try:
         document = tomllib.loads(data.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -143,15 +146,13 @@ class _Table:
             raise self.wrong(key, str(error)) from error
 
     def capabilities(self) -> frozenset[str] | None:
-        if "capabilities" not in self._values:
-            return None
-        names = self.texts("capabilities")
+        names = [name.lower() for name in self.texts("capabilities")]
         for name in names:
             if name not in _CAPABILITIES:
                 raise self.wrong(
                     "capabilities", f"unknown {name[:40]!r}; known are {', '.join(_CAPABILITIES)}"
                 )
-        return frozenset(names)
+        return frozenset(names) or None  # an empty list means all, as in containerd
 
     def file(self, key: str, name: str) -> str:
         """A path relative to the file's folder; it must be there."""

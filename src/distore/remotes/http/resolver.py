@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from distore.errors import InvalidArgument
 from distore.oci.reference import Reference
+from distore.remotes.http.address import with_port
 from distore.remotes.http.auth import Tokens
 from distore.remotes.http.body import Limits
 from distore.remotes.http.fetcher import HttpFetcher
@@ -59,7 +60,8 @@ class HttpResolver:
         named = Reference.parse(f"localhost/{path}", default_tag=None)
         if named.object is not None:
             raise InvalidArgument(f"registry {url[:80]!r}: leave out the tag or digest")
-        repository = replace(named, domain=host.netloc)
+        # With its port even a name without a dot, as containers have them, is a domain.
+        repository = replace(named, domain=with_port(host.scheme, host.netloc))
         return HttpFetcher(repository, hosts=(host,), transport=self._transport, tokens=self._tokens)
 
     def close(self) -> None:
