@@ -28,7 +28,7 @@ dist: $(READY)
 	@chmod +x $@
 
 demo: dist ## set up, then run the main job: a registry, the 2017 pipeline, fsck, resume
-	$(BIN)/python demo/run.py
+	$(BIN)/python demo/demo.py
 
 test: dist ## set up, then run the test suite
 	$(BIN)/python -m pytest -n $(WORKERS) tests --ignore=tests/interop

@@ -12,7 +12,7 @@ from distore.content.local.store import LocalStore
 from distore.oci.digest import Digest
 
 if TYPE_CHECKING:
-    from tests.interop.conftest import Containerd  # type: ignore[import-not-found]  # only for types
+    from tests.interop.conftest import Containerd
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow, pytest.mark.timeout(300)]
 

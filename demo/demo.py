@@ -1,0 +1,188 @@
+"""The main job: an embedded registry with a real image, and the pipeline of 2017 against it.
+
+Everything happens in a temporary folder and on a free loopback port. The exit status is not zero
+when a command fails that should not, or when any digest is wrong.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import image
+from distore.content.local.store import LocalStore
+from distore.registry.app import RegistryServer
+from distore.registry.routes import Registry
+from distore.registry.tokens import TokenGate
+
+DIST = Path(__file__).parents[1] / "dist"
+RATE = 250_000  # bytes a second for each connection: slow enough to watch
+FETCH = (
+    "./dist fetch docker.io/library/redis latest"
+    " mediatype:application/vnd.docker.distribution.manifest.v2+json"
+)
+WITH_JQ = rf"""{FETCH} | \
+  jq -r '.layers[] | "./dist fetch docker.io/library/redis "+.digest + "| ./dist ingest --expected-digest "+.digest+" --expected-size "+(.size | tostring) +" docker.io/library/redis@"+.digest' | xargs -I{{}} -P10 -n1 sh -c "{{}}"
+""".rstrip()  # noqa: E501 - to the letter
+WITHOUT_JQ = (
+    FETCH + " | ./dist ls-layers | \\\n"
+    "  while read digest size; do\n"
+    '    echo "./dist fetch docker.io/library/redis $digest | ./dist ingest --expected-digest $digest'
+    ' --expected-size $size docker.io/library/redis@$digest"\n'
+    '  done | xargs -I{} -P10 -n1 sh -c "{}"'
+)
+
+
+class Failed(Exception):
+    """Something the demo shows did not work."""
+
+
+class Demo:
+    """One run in ``folder``, against the registry at ``address``."""
+
+    def __init__(self, folder: Path, address: str) -> None:
+        self.folder = folder
+        (folder / "dist").symlink_to(DIST)
+        hosts = folder / "hosts" / "docker.io"
+        hosts.mkdir(parents=True)
+        (hosts / "hosts.toml").write_text(f'server = "http://{address}"\n')
+        self.environment = {**os.environ, "DIST_HOSTS_DIR": str(folder / "hosts")}
+        for name in ("DIST_ROOT", "CONTAINERD_DIST_CONTENT_STORE", "CONTAINERD_FETCH_TIMEOUT"):
+            self.environment.pop(name, None)
+
+    def start(self, script: str) -> subprocess.Popen[str]:
+        """Show a line as it would be typed, and start it."""
+        print(f"\n$ {script.removeprefix('exec ')}", flush=True)
+        return subprocess.Popen(
+            ["sh", "-c", script], cwd=self.folder, env=self.environment, stderr=subprocess.STDOUT, text=True
+        )
+
+    def run(self, script: str) -> None:
+        """Show and run a line that must succeed."""
+        if status := self.start(script).wait():
+            raise Failed(f"exit status {status}: {script}")
+
+    def ask(self, script: str) -> str:
+        """The output of a line, not shown."""
+        done = subprocess.run(
+            ["sh", "-c", script],
+            cwd=self.folder,
+            env=self.environment,
+            text=True,
+            capture_output=True,
+            check=False,
+        )
+        if done.returncode:
+            raise Failed(f"exit status {done.returncode}: {script}: {done.stderr.strip()}")
+        return done.stdout
+
+    def verify(self) -> None:
+        """Hash every blob with nothing of distore in between."""
+        blobs = sorted((self.folder / ".content" / "blobs" / "sha256").iterdir())
+        for blob in blobs:
+            if hashlib.sha256(blob.read_bytes()).hexdigest() != blob.name:
+                raise Failed(f"wrong digest: {blob}")
+        print(f"\n# {len(blobs)} blobs hashed again by hashlib alone: every digest is right.")
+
+    def wait_for_bytes(self, process: subprocess.Popen[str]) -> None:
+        """Until an ingest has some."""
+        for _ in range(500):
+            if any(data.stat().st_size for data in (self.folder / ".content" / "ingest").glob("*/data")):
+                return
+            if process.poll() is not None:
+                break
+            time.sleep(0.02)
+        raise Failed("the download ended before it could be interrupted")
+
+
+def say(text: str) -> None:
+    """A word to the newcomer."""
+    print(f"\n# {text}", flush=True)
+
+
+def show(demo: Demo) -> None:
+    """The whole tour."""
+    jq = shutil.which("jq") is not None
+    say(
+        "The pipeline of 2017: the manifest, then every layer, ten at a time."
+        + ("" if jq else " (No jq here.)")
+    )
+    pipeline = demo.start(WITH_JQ if jq else WITHOUT_JQ)
+    for _ in range(3):
+        time.sleep(0.9)
+        if pipeline.poll() is None:
+            demo.run("./dist active")
+    if pipeline.wait():
+        raise Failed("the pipeline failed")
+
+    say("What has arrived, and where it lies. Running the same pipeline again would ignore it all.")
+    demo.run("./dist list")
+    first = demo.ask("./dist list -q").split()[0]
+    demo.run(f"./dist path {first}")
+    demo.run("./dist fsck")
+    demo.verify()
+
+    interrupt(demo)
+
+    say("And away with all of it.")
+    demo.run("./dist list -q | xargs ./dist delete")
+    if demo.ask("./dist list -q"):
+        raise Failed("something is left")
+
+
+def interrupt(demo: Demo) -> None:
+    """A download that is killed and goes on."""
+    sizes = {}
+    for line in demo.ask(f"{FETCH} | ./dist ls-layers").splitlines():
+        digest, size = line.split()
+        sizes[digest] = int(size)
+    digest = max(sizes, key=lambda name: sizes[name])
+    say("A download is killed with SIGKILL half-way; what came is kept, and the next one goes on there.")
+    demo.run(f"./dist delete {digest}")
+    fetch = f"exec ./dist fetch --store docker.io/library/redis {digest} size:{sizes[digest]}"
+    process = demo.start(fetch)
+    demo.wait_for_bytes(process)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    demo.run("./dist active")
+    demo.run(fetch)
+    demo.run("./dist fsck")
+    demo.verify()
+
+
+def main() -> int:
+    """Run it; the exit status."""
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="distore-demo-") as temporary:
+        folder = Path(temporary)
+        say("An image is built from Python's standard library and served by an embedded registry.")
+        store = LocalStore(str(folder / "registry"))
+        tags = image.build(store)
+        handler = Registry(store, {"library/redis": tags}).handle
+        gate = TokenGate(handler, secret=secrets.token_bytes(32), clock=time.monotonic)
+        with RegistryServer(gate.handle, rate=RATE) as server:
+            print(
+                f"# {', '.join(tags)}: docker.io/library/redis is http://{server.address} here (hosts.toml)"
+            )
+            work = folder / "work"
+            work.mkdir()
+            try:
+                show(Demo(work, server.address))
+            except Failed as error:
+                print(f"demo: {error}", file=sys.stderr)
+                return 1
+    say(f"All of it worked, in {time.monotonic() - started:.0f} s.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
