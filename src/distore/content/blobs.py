@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime
 
-    from distore.content.store import Ingester, IngestManager, Provider, Status
+    from distore.content.store import Ingester, IngestManager, Input, Provider, Status
 
 W = TypeVar("W", bound=Writer)
 W_co = TypeVar("W_co", bound=Writer, covariant=True)
@@ -27,12 +27,6 @@ class FollowedIngester(Follower, Protocol[W_co]):
     def writer(self, ref: str, /, *, total: int | None = None, expected: Digest | None = None) -> W_co:
         """As ``Ingester.writer``."""
         ...
-
-
-class Input(Protocol):
-    """A source of bytes that fills a buffer; fewer than asked is fine, 0 is the end."""
-
-    def readinto(self, buffer: memoryview, /) -> int | None: ...
 
 
 def open_writer(

@@ -58,6 +58,12 @@ class Status(NamedTuple):
     owner: Owner | None = None
 
 
+class Input(Protocol):
+    """A source of bytes that fills a buffer; fewer than asked is fine, 0 is the end."""
+
+    def readinto(self, buffer: memoryview, /) -> int | None: ...
+
+
 class Reader(Protocol):
     """Positioned reads from one committed blob; safe to share between threads."""
 
@@ -187,6 +193,27 @@ class SegmentWriter(Writer, Protocol):
         ...
 
 
+class FileWriter(SegmentWriter, Protocol):
+    """A writer beside files, which takes in whole sources faster than ``write`` in a loop."""
+
+    def fill(self, source: Input, /) -> int:
+        """Append all of ``source``; the number of bytes."""
+        ...
+
+    def take_file(self, source: str, /, *, link: str = "auto") -> None:
+        """Become the bytes of a local file; what was kept before is dropped.
+
+        Args:
+            link: ``reflink`` shares the blocks (copy on write: safe), ``hardlink`` makes the blob
+                a second name of the file, which becomes read-only and must never be written
+                again, ``copy`` copies, ``auto`` tries reflink and then copies.
+        Raises:
+            Unimplemented: The file system cannot do what was asked.
+            FailedPrecondition: ``source`` is not a regular file.
+        """
+        ...
+
+
 class Ingester(Protocol):
     """Takes in blobs."""
 
@@ -196,7 +223,8 @@ class Ingester(Protocol):
         Args:
             ref: Any name without control characters, up to MAX_REF_LENGTH.
             total: Bytes the blob will have, or None when unknown.
-            expected: Digest the blob will have, or None when unknown.
+            expected: Digest the blob will have, or None when unknown. Of both, None keeps what an
+                earlier opening promised, and another value takes its place.
         Raises:
             AlreadyExists: ``expected`` is in the store already.
             Locked: Another writer holds ``ref``; the message names its owner.

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
     from distore.app import App
     from distore.cli.output import Output
-    from distore.content.local.writer import LocalWriter
-    from distore.content.store import Status
+    from distore.content.store import FileWriter, Status
 
 SUMMARY: Final = "store standard input as one blob and print its digest"
 EXAMPLES: Final = (
@@ -108,7 +107,7 @@ def _ref(args: argparse.Namespace) -> str:
     raise InvalidArgument("must specify a transaction reference or expected digest")
 
 
-def _fill(writer: LocalWriter, args: argparse.Namespace) -> None:
+def _fill(writer: FileWriter, args: argparse.Namespace) -> None:
     if args.source is not None:
         if args.resume:
             raise InvalidArgument("--resume: a file is taken whole; leave out --resume or --from")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from distore._internal import fsops
 from distore._internal.oserrors import translated
+from distore.content.gaps import Frontier
 from distore.content.local import ingests
-from distore.content.local.gaps import Frontier
 from distore.content.local.hashing import CHUNK, FrontierHasher
 from distore.content.local.paths import BLOB_MODE
 from distore.content.rules import check_labels
@@ -30,10 +30,9 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
     from distore._internal.filelock import FileLock
-    from distore.content.blobs import Input
     from distore.content.local.labels import Records
     from distore.content.local.paths import IngestPaths, Paths
-    from distore.content.store import Status
+    from distore.content.store import Input, Status
 
 # The note of the frontier is written again after that many bytes; a crash loses at most those.
 _FRONTIER_STEP: Final = 8 * 1024 * 1024  # bytes
