@@ -6,7 +6,7 @@ stores alike); where this contract is stronger the docstring says so.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -89,7 +89,7 @@ class Reader(Protocol):
         """Release it; a second call does nothing."""
         ...
 
-    def __enter__(self) -> Reader: ...
+    def __enter__(self) -> Self: ...
     def __exit__(self, *exc: object) -> None: ...
 
 
@@ -174,7 +174,7 @@ class Writer(Protocol):
         """Release the ingest and keep what was written; a second call does nothing."""
         ...
 
-    def __enter__(self) -> Writer: ...
+    def __enter__(self) -> Self: ...
     def __exit__(self, *exc: object) -> None: ...
 
 
