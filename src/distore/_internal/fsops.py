@@ -48,11 +48,6 @@ def truncate(fd: int, size: int) -> None:
     os.ftruncate(fd, size)
 
 
-def allocate(fd: int, size: int) -> None:
-    """Reserve blocks for ``size`` bytes; the file becomes at least that long."""
-    os.posix_fallocate(fd, 0, size)
-
-
 def clone(source: int, target: int) -> None:
     """Make ``target`` share the blocks of ``source`` (reflink)."""
     fcntl.ioctl(target, _FICLONE, source)

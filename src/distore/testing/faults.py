@@ -19,7 +19,6 @@ STEPS: Final = (
     "write",
     "put_text",
     "truncate",
-    "allocate",
     "clone",
     "sync_file",
     "sync_directory",
@@ -201,11 +200,6 @@ class PowerCut:
         size = step.arguments[1]
         content.extend(bytes(max(0, size - len(content))))
         del content[size:]
-
-    def _allocate(self, step: Step) -> None:
-        assert step.inode is not None
-        content = self.bytes.setdefault(step.inode, bytearray())
-        content.extend(bytes(max(0, step.arguments[1] - len(content))))
 
     def _sync_file(self, step: Step) -> None:
         assert step.inode is not None

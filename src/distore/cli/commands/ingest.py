@@ -9,7 +9,7 @@ from distore.cli import flags
 from distore.cli.commands.active import progress_line
 from distore.cli.output import printable
 from distore.content import blobs
-from distore.errors import AlreadyExists, InvalidArgument
+from distore.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from distore.oci.digest import Digest
 
 if TYPE_CHECKING:
@@ -72,6 +72,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, app: App, out: Output) -> None:
     ref = _ref(args)
+    if args.source is None:
+        _check_input(args.expected_digest, app)
     with flags.deadline(args.timeout, f"ingest {printable(ref)!r}"):
         try:
             with blobs.open_writer(
@@ -105,6 +107,20 @@ def _ref(args: argparse.Namespace) -> str:
     if args.source is not None:
         return f"file-{Digest.of(args.source.encode(errors='surrogateescape'))}"
     raise InvalidArgument("must specify a transaction reference or expected digest")
+
+
+def _check_input(expected: Digest | None, app: App) -> None:
+    """A closed standard input is refused before an ingest is opened, unless none is needed."""
+    try:
+        flags.standard_input()
+    except FailedPrecondition as error:
+        try:
+            if expected is not None:
+                app.content.info(expected)
+                return
+        except NotFound:
+            pass
+        raise error from None
 
 
 def _fill(writer: FileWriter, args: argparse.Namespace) -> None:

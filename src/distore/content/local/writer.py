@@ -106,6 +106,9 @@ class LocalWriter:
             return 0
         if self._frontier.gaps:
             return self.write_at(data, offset)
+        if self._noted is not None:
+            with translated(self._subject):
+                self._drop_note()
         taken = self._hasher.take(data, size)
         try:
             with translated(self._subject):
@@ -133,7 +136,7 @@ class LocalWriter:
                 self._frontier.add(offset, offset + size)
                 self._hasher.advance(self._frontier.end)
                 self._write_back()
-                if self._noted is not None and self._frontier.end - self._noted >= _FRONTIER_STEP:
+                if self._noted is not None and self._is_note_stale():
                     self._note_frontier()
         return size
 
@@ -202,8 +205,7 @@ class LocalWriter:
         self._hasher.close()
         try:
             if self._noted is not None and os.fstat(self._fd).st_nlink:
-                fsops.truncate(self._fd, self._frontier.end)
-                fsops.unlink(self._paths.frontier)
+                self._drop_note()
         except OSError:
             pass  # the note still says where the gaps begin; the next opening cuts there
         finally:
@@ -238,7 +240,7 @@ class LocalWriter:
         if not self._replace and self._is_there(target):
             self._finish(digest)
             raise AlreadyExists(f"content {digest} already exists", subject=digest)
-        if self._noted is not None:  # allocated space behind the end, if any, is not content
+        if self._noted is not None:  # a write that failed behind a gap may have left bytes there
             fsops.truncate(self._fd, self._frontier.end)
         self._sync()
         fsops.set_mode(self._fd, BLOB_MODE)
@@ -297,6 +299,17 @@ class LocalWriter:
         if size >= _WRITE_BACK_STEP:
             fsops.start_write_back(self._fd, self._flushed, size)
             self._flushed += size
+
+    def _is_note_stale(self) -> bool:
+        """Others see the note as our offset; while there are gaps it need not be exact."""
+        assert self._noted is not None
+        return self._frontier.end - self._noted >= (_FRONTIER_STEP if self._frontier.gaps else 1)
+
+    def _drop_note(self) -> None:
+        """Cut off what lies behind the frontier; from here on the size of the data says it all."""
+        fsops.truncate(self._fd, self._frontier.end)
+        fsops.unlink(self._paths.frontier)
+        self._noted = None
 
     def _note_frontier(self, *, durable: bool = False) -> None:
         """Say on disk where the gaps begin, before the first byte lands behind one."""

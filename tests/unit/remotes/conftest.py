@@ -1,0 +1,87 @@
+"""A registry on a loopback port, and the client that reads it, without real pauses."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from distore._internal.retry import Policy, Retrier
+from distore.oci.reference import Reference
+from distore.remotes.http.body import Limits
+from distore.remotes.http.fetcher import HttpFetcher
+from distore.remotes.http.resolver import HttpResolver
+from distore.remotes.options import RegistryOptions
+from distore.testing.server import FakeRegistry
+
+# A certificate for 127.0.0.1 and localhost, valid to 2120, and the authority that signed it. Its
+# key protects nothing; the authority's was thrown away.
+TLS = Path(__file__).parent / "tls"
+
+
+@pytest.fixture
+def registry() -> Iterator[FakeRegistry]:
+    with FakeRegistry() as server:
+        yield server
+
+
+@pytest.fixture
+def gated() -> Iterator[FakeRegistry]:
+    """A registry that wants a token."""
+    with FakeRegistry(with_tokens=True) as server:
+        yield server
+
+
+@pytest.fixture
+def ca() -> str:
+    """The authority that the encrypted registry's certificate comes from."""
+    return str(TLS / "ca.pem")
+
+
+@pytest.fixture
+def server_context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(TLS / "server.pem")
+    return context
+
+
+@pytest.fixture
+def encrypted(server_context: ssl.SSLContext) -> Iterator[FakeRegistry]:
+    with FakeRegistry(tls=server_context) as server:
+        yield server
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[..., HttpFetcher]]:
+    """Make a fetcher: ``connect("127.0.0.1:5000/demo", option=...)``; connections end with the test."""
+    resolvers: list[HttpResolver] = []
+
+    def make(
+        repository: str,
+        *,
+        options: RegistryOptions | None = None,
+        limits: Limits | None = None,
+        clock: Callable[[], float] | None = None,
+    ) -> HttpFetcher:
+        extra = {} if clock is None else {"clock": clock}
+        resolver = HttpResolver(options or RegistryOptions(), limits=limits or Limits(), **extra)
+        resolvers.append(resolver)
+        return resolver.fetcher(Reference.parse(repository, default_tag=None))
+
+    yield make
+    for resolver in resolvers:
+        resolver.close()
+
+
+@pytest.fixture
+def naps() -> list[float]:
+    """Every pause that a retrier made."""
+    return []
+
+
+@pytest.fixture
+def retrier(naps: list[float]) -> Retrier:
+    """Three attempts; pauses are only written down."""
+    return Retrier(Policy(attempts=3), sleep=naps.append, random=lambda: 0.0)
