@@ -19,6 +19,7 @@ STEPS: Final = (
     "write",
     "put_text",
     "truncate",
+    "reserve",
     "clone",
     "sync_file",
     "sync_directory",
@@ -230,6 +231,9 @@ class PowerCut:
 
     def _remove_directory(self, step: Step) -> None:
         self.names.pop(step.arguments[0], None)
+
+    def _reserve(self, step: Step) -> None:
+        """Blocks without bytes."""
 
     def _set_mode(self, step: Step) -> None:
         """Modes do not decide what is read back."""

@@ -354,5 +354,6 @@ class LocalStore:
             records=self.records,
             lock=lock,
             expected=expected or ingests.expected(paths),
+            total=total or ingests.total(paths),
             replace=replace,
         )
