@@ -7,7 +7,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from distore._internal.filters import parse
 from distore.content.gaps import Frontier
@@ -22,6 +22,7 @@ from distore.errors import (
     Locked,
     NotFound,
     OutOfRange,
+    ResourceExhausted,
     SizeMismatch,
 )
 from distore.oci.digest import DEFAULT_ALGORITHM, Digest
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from _typeshed import ReadableBuffer, WriteableBuffer
+
+_MAX_SIZE: Final = 1 << 30  # bytes of one ingest; gaps take memory, too
+_LOOK: Final = 0.2  # seconds between two reports of progress
 
 
 @dataclass(slots=True, kw_only=True)
@@ -41,7 +45,7 @@ class _Ingest:
     kept: int = 0  # bytes without a gap
     total: int | None = None
     expected: Digest | None = None
-    writing: bool = False
+    owner: Owner | None = None  # while a writer is open
     result: Digest | None = None
 
 
@@ -49,10 +53,12 @@ class MemoryStore:
     """A Store and Follower whose writers take segments; thread-safe.
 
     Args:
+        command: What errors and statuses name as the owner of an ingest.
         now: Seconds since the epoch.
     """
 
-    def __init__(self, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, *, command: str = "python", now: Callable[[], float] = time.time) -> None:
+        self._command = command
         self._now = now
         self._changed = threading.Condition(threading.RLock())
         self._blobs: dict[Digest, tuple[Info, bytes]] = {}
@@ -72,18 +78,16 @@ class MemoryStore:
                 raise AlreadyExists(f"content {expected} already exists", subject=expected)
             ingest = self._ingests.get(ref)
             if ingest is None:
-                ingest = self._ingests[ref] = _Ingest(ref=ref, started=self._moment(), updated=self._moment())
-            if ingest.writing:
-                raise Locked(
-                    f"ingest {ref!r}: locked by another writer of this process", ref=ref, pid=os.getpid()
-                )
-            ingest.writing = True
+                now = self._moment()
+                ingest = self._ingests[ref] = _Ingest(ref=ref, started=now, updated=now)
+            self._refuse_held(ingest)
+            ingest.owner = Owner(os.getpid(), os.uname().nodename, self._command, self._moment())
             ingest.total = ingest.total if total is None else total
             ingest.expected = expected or ingest.expected
         return MemoryWriter(self, ingest)
 
     def info(self, digest: Digest, /) -> Info:
-        return self._found(digest)[0]
+        return _copied(self._found(digest)[0])
 
     def update(self, info: Info, /, *fieldpaths: str) -> Info:
         with self._changed:
@@ -92,13 +96,13 @@ class MemoryStore:
             check_labels(labels)
             new = old._replace(labels=labels, updated=self._moment())
             self._blobs[info.digest] = (new, data)
-            return new
+            return _copied(new)
 
     def walk(self, *filters: str) -> Iterator[Info]:
         wanted = parse(filters)
         with self._changed:
             infos = [info for info, _ in self._blobs.values()]
-        return (info for info in infos if wanted.match(info_adaptor(info)))
+        return (_copied(info) for info in infos if wanted.match(info_adaptor(info)))
 
     def delete(self, digest: Digest, /) -> None:
         with self._changed:
@@ -121,10 +125,7 @@ class MemoryStore:
     def abort(self, ref: str, /) -> None:
         with self._changed:
             self.status(ref)
-            if self._ingests[ref].writing:
-                raise Locked(
-                    f"ingest {ref!r}: locked by another writer of this process", ref=ref, pid=os.getpid()
-                )
+            self._refuse_held(self._ingests[ref])
             del self._ingests[ref]
 
     def follow(
@@ -138,15 +139,34 @@ class MemoryStore:
         check_ref(ref)
         with self._changed:
             ingest = self._ingests.get(ref)
-            end = None if timeout is None else time.monotonic() + timeout
-            while ingest is not None and ingest.writing:
-                if on_progress:
-                    on_progress(_status(ingest))
-                left = None if end is None else end - time.monotonic()
-                if left is not None and left <= 0:
-                    raise DeadlineExceeded(f"ingest {ref!r}: still written after {timeout:g} s")
-                self._changed.wait(0.2 if left is None else min(0.2, left))
-            return ingest.result if ingest else None
+        end = None if timeout is None else time.monotonic() + timeout
+        while ingest is not None and ingest.owner is not None:
+            if on_progress:
+                on_progress(_status(ingest))  # without the lock: it may wait for the writer
+            left = _LOOK if end is None else min(_LOOK, end - time.monotonic())
+            with self._changed:
+                if ingest.owner is not None and left <= 0:
+                    raise DeadlineExceeded(f"{self._locked(ingest)}; waited {timeout:g} s")
+                if ingest.owner is not None:
+                    self._changed.wait(left)
+        return ingest.result if ingest else None
+
+    def _refuse_held(self, ingest: _Ingest) -> None:
+        if ingest.owner is not None:
+            raise self._locked(ingest)
+
+    def _locked(self, ingest: _Ingest) -> Locked:
+        owner = ingest.owner
+        assert owner is not None and owner.since is not None
+        age = max(0, round((self._moment() - owner.since).total_seconds()))
+        return Locked(
+            f"ingest {ingest.ref!r}: locked by pid {owner.pid} on {owner.host} ({owner.command}) for {age} s",
+            ref=ingest.ref,
+            pid=owner.pid,
+            host=owner.host,
+            command=owner.command,
+            since=owner.since,
+        )
 
     def _found(self, digest: Digest) -> tuple[Info, bytes]:
         with self._changed:
@@ -159,7 +179,7 @@ class MemoryStore:
 
     def _released(self, ingest: _Ingest) -> None:
         with self._changed:
-            ingest.writing = False
+            ingest.owner = None
             self._changed.notify_all()
 
     def _committed(self, ingest: _Ingest, digest: Digest, labels: Mapping[str, str]) -> None:
@@ -233,6 +253,10 @@ class MemoryWriter:
     def write_at(self, data: ReadableBuffer, offset: int, /) -> int:
         self._check_open("write")
         given = bytes(memoryview(data))
+        if offset + len(given) > _MAX_SIZE:
+            raise ResourceExhausted(
+                f"{self._subject}: over {_MAX_SIZE} bytes, the limit of a store in memory"
+            )
         with self._guard:
             if offset < self._frontier.end:
                 raise OutOfRange(f"{self._subject}: offset {offset} lies before {self._frontier.end}")
@@ -244,7 +268,7 @@ class MemoryWriter:
         return len(given)
 
     def status(self) -> Status:
-        return _status(self._ingest)
+        return self._store.status(self.ref)
 
     def digest(self) -> Digest:
         self._check_open("digest")
@@ -317,5 +341,10 @@ def _status(ingest: _Ingest) -> Status:
         expected=ingest.expected,
         started=ingest.started,
         updated=ingest.updated,
-        owner=Owner(os.getpid(), None, None, None) if ingest.writing else None,
+        owner=ingest.owner,
     )
+
+
+def _copied(info: Info) -> Info:
+    """What the caller may change without changing the store."""
+    return info._replace(labels=dict(info.labels))
