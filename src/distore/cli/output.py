@@ -99,7 +99,7 @@ def row(cells: Sequence[str], widths: Sequence[int]) -> str:
 def human_size(size: int) -> str:
     """Bytes as people read them, by thousands: ``12.3 MB``."""
     amount, unit = float(size), 0
-    while amount >= 999.95 and unit < len(_SIZE_UNITS) - 1:
+    while amount >= 999.5 and unit < len(_SIZE_UNITS) - 1:
         amount, unit = amount / 1000, unit + 1
     if unit == 0 or amount >= 99.95:
         return f"{amount:.0f} {_SIZE_UNITS[unit]}"
