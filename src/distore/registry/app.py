@@ -14,6 +14,7 @@ from distore.registry.message import Request, Slice
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Iterable
 
     from distore.registry.message import FileBacked, Handler, Response
 
@@ -21,6 +22,7 @@ _CHUNK: Final = 256 * 1024  # bytes read and sent at a time where sendfile canno
 _FIRST: Final = 64 * 1024  # bytes that travel with the headers
 _TICK: Final = 0.05  # seconds between two pieces of a connection that is slowed down
 _START_TIMEOUT: Final = 30.0  # seconds
+_LAST_ROUNDS: Final = 10  # of the event loop
 _GRACE: Final = 1.0  # seconds that answers in work get when the server stops
 
 
@@ -98,7 +100,8 @@ class RegistryServer:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
-        runner = web.ServerRunner(web.Server(self._answer, access_log=None), shutdown_timeout=_GRACE)
+        server = web.Server(self._answer, access_log=None)
+        runner = web.ServerRunner(server, shutdown_timeout=_GRACE)
         await runner.setup()
         try:
             site = web.TCPSite(runner, self._host, self._port, ssl_context=self._tls)
@@ -107,7 +110,10 @@ class RegistryServer:
             self._ready.set()
             await self._stopping.wait()
         finally:
+            connections = [connection.transport for connection in server.connections]
             await runner.cleanup()
+            if self._tls is not None:
+                await _end_tls(connections)
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         plain = Request(
@@ -191,3 +197,16 @@ class RegistryServer:
         if self.rate is not None:
             due = started + sent / self.rate
             await asyncio.sleep(max(0.0, due - asyncio.get_running_loop().time()))
+
+
+async def _end_tls(connections: Iterable[asyncio.Transport | None]) -> None:
+    """Leave no socket open: TLS would wait half a minute for each client to say goodbye.
+
+    Nobody keeps track of a connection whose handshake failed; what its client sent last is here
+    already, and closes it within a few rounds of the event loop.
+    """
+    for connection in connections:
+        if connection is not None:
+            connection.abort()
+    for _ in range(_LAST_ROUNDS):
+        await asyncio.sleep(0)

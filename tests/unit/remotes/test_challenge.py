@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -73,16 +71,6 @@ def test_a_challenge_has_only_so_many_parameters() -> None:
     found = parse_challenges([header])
 
     assert len(found[0].parameters) == MAX_PARAMETERS
-
-
-@pytest.mark.parametrize("piece", ["a=", 'a="', "\\", "a ", ",", "Bearer a=b "])
-def test_reading_takes_no_longer_for_a_hostile_header(piece: str) -> None:
-    headers = [piece * 1_000_000]
-    started = time.process_time()
-
-    parse_challenges(headers)
-
-    assert time.process_time() - started < 0.2
 
 
 @given(st.lists(st.text(), max_size=4))

@@ -38,7 +38,7 @@ def test_a_content_range_tells_first_last_and_size(text: str, told: ContentRange
         "bytes 0-/200",
         "bytes 0-99/x",
         "bytes +1-2/3",
-        "bytes ٣-٤/٥",
+        "bytes \u0663-\u0664/\u0665",
         "bytes 0-99/" + "9" * 20,
     ],
 )
@@ -51,7 +51,7 @@ def test_no_text_whatever_is_an_error(text: str) -> None:
     parse_content_range("bytes " + text)
 
 
-@given(st.integers(0, 2**62), st.integers(0, 2**62), st.integers(1, 2**62))
+@given(st.integers(0, 2**61), st.integers(0, 2**61), st.integers(1, 2**61))
 def test_what_is_written_right_is_read_right(start: int, length: int, rest: int) -> None:
     end, size = start + length, start + length + rest
 

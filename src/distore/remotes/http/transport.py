@@ -12,7 +12,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.util import make_headers, parse_url
 
-from distore.errors import FailedPrecondition, PermissionDenied
+from distore.errors import FailedPrecondition, InvalidArgument, PermissionDenied
 from distore.remotes.http import tls
 from distore.remotes.http.address import origin, split_url
 from distore.remotes.http.body import Limits, Response
@@ -78,8 +78,9 @@ class Transport:
             Unavailable: No connection, or it broke.
             DeadlineExceeded: The time allowed is over.
             PermissionDenied: A redirect leads from https to http.
-            FailedPrecondition: Too many redirects, or a certificate that is not trusted.
-            InvalidArgument: ``url``, a redirect or a proxy is no usable address.
+            FailedPrecondition: Too many redirects, one to no usable address, or a certificate that is
+                not trusted.
+            InvalidArgument: ``url`` or a proxy is no usable address.
         """
         here = split_url(url)
         home, at_home = origin(here), True
@@ -96,8 +97,7 @@ class Transport:
             if response.status not in _REDIRECTS or not location:
                 return response
             response.discard()
-            url = urljoin(url, location)
-            there = split_url(url)
+            url, there = _destination(url, location)
             if (here.scheme, there.scheme) == ("https", "http"):
                 raise PermissionDenied(f"{here.netloc}: redirects from https to http ({there.netloc})")
             at_home = at_home and origin(there) == home
@@ -179,6 +179,20 @@ class Transport:
             )
         manager.pool_classes_by_scheme = {"http": _PlainPool, "https": _TlsPool}
         return manager
+
+
+def _destination(url: str, location: str) -> tuple[str, SplitResult]:
+    """Where a redirect leads.
+
+    Raises:
+        FailedPrecondition: To nothing that can be asked.
+    """
+    try:
+        there = urljoin(url, location)
+        return there, split_url(there)
+    except (InvalidArgument, ValueError) as error:
+        why = error if isinstance(error, InvalidArgument) else "not a URL"
+        raise FailedPrecondition(f"{split_url(url).netloc}: redirects to no usable address: {why}") from error
 
 
 class _PlainConnection(HTTPConnection):
