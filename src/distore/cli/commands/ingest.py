@@ -9,7 +9,7 @@ from distore.cli import flags
 from distore.cli.commands.active import progress_line
 from distore.cli.output import printable
 from distore.content import blobs
-from distore.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from distore.errors import AlreadyExists, FailedPrecondition, InvalidArgument, Locked, NotFound
 from distore.oci.digest import Digest
 
 if TYPE_CHECKING:
@@ -74,6 +74,8 @@ def run(args: argparse.Namespace, app: App, out: Output) -> None:
     ref = _ref(args)
     if args.source is None:
         _check_input(args.expected_digest, app)
+    if not args.resume:
+        _start_over(ref, app)
     with flags.deadline(args.timeout, f"ingest {printable(ref)!r}"):
         try:
             with blobs.open_writer(
@@ -121,6 +123,14 @@ def _check_input(expected: Digest | None, app: App) -> None:
         except NotFound:
             pass
         raise error from None
+
+
+def _start_over(ref: str, app: App) -> None:
+    """Drop what an earlier run kept, its promises too, unless somebody is writing it."""
+    try:
+        app.content.abort(ref)
+    except (NotFound, Locked):
+        return
 
 
 def _fill(writer: FileWriter, args: argparse.Namespace) -> None:

@@ -49,7 +49,7 @@ def run(args: argparse.Namespace, app: App, out: Output) -> None:
             if digest.startswith(prefixes or ""):
                 out.line(digest)
         return
-    blobs = store.walk(*args.filter)
+    blobs = store.walk(*args.filter) if args.filter or args.json else store.files()
     if not args.quiet:
         out.header(row(("DIGEST", "SIZE", "AGE"), _WIDTHS))
     now = datetime.now(UTC)

@@ -21,7 +21,10 @@ from distore.oci.digest import Digest
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    # Each statement is done once for every row of arguments.
+    _Statements = Sequence[tuple[str, Sequence[tuple[object, ...]]]]
 
 _T = TypeVar("_T")
 
@@ -52,6 +55,10 @@ _SET_UPDATED: Final = (
 _SET_VERIFIED: Final = (
     "INSERT INTO content (digest, verified) VALUES (?, ?)"
     " ON CONFLICT (digest) DO UPDATE SET verified = excluded.verified"
+)
+_LABELS: Final = "SELECT key, value FROM content_labels WHERE digest = ? ORDER BY key"
+_ANY: Final = (
+    "SELECT EXISTS (SELECT 1 FROM content_labels) OR EXISTS (SELECT 1 FROM content WHERE updated IS NOT NULL)"
 )
 _FORGET: Final = ("DELETE FROM content_labels WHERE digest = ?", "DELETE FROM content WHERE digest = ?")
 
@@ -95,7 +102,7 @@ class Records:
 
     def labels(self, digest: Digest) -> dict[str, str]:
         """Labels of a blob; empty when it has none."""
-        rows = self._read("SELECT key, value FROM content_labels WHERE digest = ? ORDER BY key", digest)
+        rows = self._read(_LABELS, digest)
         return {str(key): str(value) for key, value in rows}
 
     def updated(self, digest: Digest) -> int | None:
@@ -106,24 +113,35 @@ class Records:
         """When fsck last found the blob right, in microseconds since the epoch; None when never."""
         return self._moment("SELECT verified FROM content WHERE digest = ?", digest)
 
-    def set_labels(self, digest: Digest, labels: Mapping[str, str], *, updated: int | None = None) -> None:
-        """Replace all labels of a blob in one transaction."""
-        self._write(
-            [
-                ("DELETE FROM content_labels WHERE digest = ?", [(digest,)]),
-                ("INSERT INTO content_labels VALUES (?, ?, ?)", [(digest, *pair) for pair in labels.items()]),
-                (_SET_UPDATED, [(digest, updated)]),
-            ]
-        )
+    def set_labels(self, digest: Digest, labels: Mapping[str, str]) -> None:
+        """Set all labels of a new blob."""
+        self._write(lambda connection: _execute(connection, _replacing(digest, labels, None)))
+
+    def change_labels(
+        self, digest: Digest, change: Callable[[Mapping[str, str]], Mapping[str, str]], *, updated: int
+    ) -> None:
+        """Replace all labels of a blob by ``change`` of them; nobody else changes them meanwhile."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            labels = change(dict(connection.execute(_LABELS, (digest,)).fetchall()))
+            _execute(connection, _replacing(digest, labels, updated))
+
+        self._write(work)
+
+    def has_any(self) -> bool:
+        """Whether there is a label or a change of labels at all."""
+        return any(row[0] for row in self._read(_ANY))
 
     def set_verified(self, digests: Iterable[Digest], when: int) -> None:
         """Note that these blobs were found right at ``when``, microseconds since the epoch."""
-        self._write([(_SET_VERIFIED, [(digest, when) for digest in digests])])
+        rows = [(digest, when) for digest in digests]
+        self._write(lambda connection: _execute(connection, [(_SET_VERIFIED, rows)]))
 
     def remove(self, digest: Digest) -> None:
         """Forget a blob."""
         if self._open(make=False) is not None:
-            self._write([(statement, [(digest,)]) for statement in _FORGET])
+            statements: _Statements = [(statement, [(digest,)]) for statement in _FORGET]
+            self._write(lambda connection: _execute(connection, statements))
 
     def damage(self) -> str | None:
         """What SQLite's integrity check finds wrong, in one line; None when all is well."""
@@ -147,28 +165,29 @@ class Records:
         rows = self._read(query, digest)
         return rows[0][0] if rows and isinstance(rows[0][0], int) else None
 
-    def _read(self, query: str, digest: Digest) -> list[tuple[object, ...]]:
+    def _read(self, query: str, *arguments: str) -> list[tuple[object, ...]]:
         with self._guard:
             connection = self._open(make=False)
             if connection is None:
                 return []
-            return self._mapped(lambda: connection.execute(query, (digest,)).fetchall())
+            return self._mapped(lambda: connection.execute(query, arguments).fetchall())
 
-    def _write(self, statements: list[tuple[str, list[tuple[object, ...]]]]) -> None:
-        def transaction() -> None:
-            assert connection is not None
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                for statement, rows in statements:
-                    connection.executemany(statement, rows)
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
-
+    def _write(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        """Do ``work`` in one transaction that is on the disk when this returns."""
         with self._guard:
             connection = self._open(make=True)
+            assert connection is not None
+
+            def transaction() -> None:
+                connection.execute("BEGIN IMMEDIATE")
+                try:
+                    work(connection)
+                    connection.execute("COMMIT")
+                except BaseException:
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
+                    raise
+
             self._mapped(transaction)
 
     def _open(self, *, make: bool) -> sqlite3.Connection | None:
@@ -190,6 +209,19 @@ class Records:
             return action()
         except sqlite3.Error as error:
             raise _translate(error, f"store database {self._path}") from error
+
+
+def _replacing(digest: Digest, labels: Mapping[str, str], updated: int | None) -> _Statements:
+    return [
+        ("DELETE FROM content_labels WHERE digest = ?", [(digest,)]),
+        ("INSERT INTO content_labels VALUES (?, ?, ?)", [(digest, *pair) for pair in labels.items()]),
+        (_SET_UPDATED, [(digest, updated)]),
+    ]
+
+
+def _execute(connection: sqlite3.Connection, statements: _Statements) -> None:
+    for statement, rows in statements:
+        connection.executemany(statement, rows)
 
 
 def _connect(path: str, *, make: bool) -> sqlite3.Connection:

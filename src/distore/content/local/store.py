@@ -30,7 +30,7 @@ from distore.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from distore._internal.filelock import FileLock
     from distore._internal.filters import Adaptor
@@ -99,18 +99,23 @@ class LocalStore:
 
     def update(self, info: Info, /, *fieldpaths: str) -> Info:
         digest = info.digest
-        self.info(digest)  # NotFound
-        labels = updated_labels(self.records.labels(digest), info.labels, fieldpaths)
-        check_labels(labels)
-        self.records.set_labels(digest, labels, updated=round(self.now() * 1_000_000))
+        self._stat(digest)  # NotFound
+
+        def change(old: Mapping[str, str]) -> Mapping[str, str]:
+            labels = updated_labels(old, info.labels, fieldpaths)
+            check_labels(labels)
+            return labels
+
+        self.records.change_labels(digest, change, updated=round(self.now() * 1_000_000))
         return self.info(digest)
 
     def walk(self, *filters: str) -> Iterator[Info]:
         if not filters:
-            return self._walk(None)
+            return self._walk(None, labels=self.records.has_any())
         from distore._internal.filters import parse
 
-        return self._walk(parse(filters).match)  # parsed here: a bad filter fails at the call
+        match = parse(filters).match  # here: a bad filter fails at the call
+        return self._walk(match, labels=self.records.has_any())
 
     def delete(self, digest: Digest, /) -> None:
         path = self.paths.blob(digest)
@@ -189,6 +194,10 @@ class LocalStore:
             for digest, _ in self.paths.blob_entries():
                 yield digest
 
+    def files(self) -> Iterator[Info]:
+        """``walk`` without the database: no labels, and ``updated`` is ``created``."""
+        return self._walk(None, labels=False)
+
     def exists(self) -> bool:
         """Whether there is a store (or an OCI layout) at the root already."""
         return os.path.isdir(self.paths.blobs) or os.path.isdir(self.paths.ingests)
@@ -237,8 +246,7 @@ class LocalStore:
             labels=self.records.labels(digest) if labels else {},
         )
 
-    def _walk(self, match: Callable[[Adaptor], bool] | None) -> Iterator[Info]:
-        labels = os.path.exists(self.paths.database)
+    def _walk(self, match: Callable[[Adaptor], bool] | None, *, labels: bool) -> Iterator[Info]:
         with translated(f"store {self.root}"):
             for digest, entry in self.paths.blob_entries():
                 try:
