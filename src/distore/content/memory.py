@@ -260,6 +260,8 @@ class MemoryWriter:
         with self._guard:
             if offset < self._frontier.end:
                 raise OutOfRange(f"{self._subject}: offset {offset} lies before {self._frontier.end}")
+            if not given:  # nothing arrived, so nothing lies behind a gap now
+                return 0
             content = self._ingest.data
             content.extend(bytes(max(0, offset - len(content))))
             content[offset : offset + len(given)] = given

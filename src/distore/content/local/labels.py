@@ -8,6 +8,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from distore._internal import fsops
+from distore._internal.oserrors import translated
 from distore.errors import (
     DataLoss,
     DiskFull,
@@ -206,7 +208,8 @@ class Records:
         import sqlite3
 
         try:
-            return action()
+            with translated(f"store database {self._path}"):
+                return action()
         except sqlite3.Error as error:
             raise _translate(error, f"store database {self._path}") from error
 
@@ -225,14 +228,13 @@ def _execute(connection: sqlite3.Connection, statements: _Statements) -> None:
 
 
 def _connect(path: str, *, make: bool) -> sqlite3.Connection:
+    import os
     import sqlite3
 
+    if make and not os.path.exists(path):
+        _make(path)
     try:
-        mode = "rwc" if make else "rw"
-        connection = _open_uri(path, f"mode={mode}")
-        if make and connection.execute("PRAGMA user_version").fetchone()[0] == 0:
-            connection.executescript(_SCHEMA)
-            connection.execute("PRAGMA journal_mode = WAL")
+        connection = _open_uri(path, "mode=rw")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("SELECT 1 FROM content LIMIT 1").fetchone()
     except sqlite3.OperationalError as error:
@@ -241,6 +243,32 @@ def _connect(path: str, *, make: bool) -> sqlite3.Connection:
         # A read-only file system: nobody can write it, so it needs no lock and no shared memory.
         return _open_uri(path, "mode=ro&immutable=1")
     return connection
+
+
+def _make(path: str) -> None:
+    """Make the whole database aside and give it its name at once.
+
+    Processes that make it together would otherwise meet half of it, and the change to WAL mode
+    does not wait for anybody.
+    """
+    import os
+
+    aside = f"{path}.new-{os.getpid()}-{threading.get_ident()}"
+    try:
+        connection = _open_uri(aside, "mode=rwc")
+        try:
+            connection.executescript(_SCHEMA)
+            connection.execute("PRAGMA journal_mode = WAL")
+        finally:
+            connection.close()
+        try:
+            fsops.link(aside, path)
+        except FileExistsError:
+            return
+        fsops.sync_directory(os.path.dirname(path))
+    finally:
+        if os.path.exists(aside):
+            fsops.unlink(aside)
 
 
 def _open_uri(path: str, options: str) -> sqlite3.Connection:
