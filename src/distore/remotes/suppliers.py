@@ -28,8 +28,7 @@ def labelled(resolver: Resolver, labels: Mapping[str, str]) -> Iterator[Provider
         host = key.removeprefix(SOURCE_LABEL)
         for path in value.split(","):
             try:
-                repository = Reference.parse(f"{host}/{path}", default_tag=None)
-                fetcher = resolver.fetcher(repository)
+                fetcher = resolver.fetcher(Reference(domain=host, path=path))
             except DistoreError:
                 continue
             yield RemoteProvider(fetcher)

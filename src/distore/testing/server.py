@@ -6,6 +6,7 @@ import gzip
 import json
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
@@ -15,21 +16,20 @@ from distore.oci.descriptor import Descriptor
 from distore.oci.digest import Digest
 from distore.registry import errors
 from distore.registry.app import RegistryServer
-from distore.registry.message import Request, Response, Slice
+from distore.registry.message import Handler, Request, Response, Slice
 from distore.registry.routes import Registry
 from distore.registry.tokens import TOKEN_PATH, TokenGate
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from _typeshed import WriteableBuffer
 
     from distore.content.store import Reader
-    from distore.registry.message import Handler
 
-    Fault = Callable[[Request, Handler], Response]
-
+# Gets the request and who would answer it rightly.
+Fault = Callable[[Request, Handler], Response]
 _SECRET: Final = b"not a secret: a test"
 
 

@@ -55,19 +55,25 @@ def encrypted(server_context: ssl.SSLContext) -> Iterator[FakeRegistry]:
 
 @pytest.fixture
 def connect() -> Iterator[Callable[..., HttpFetcher]]:
-    """Make a fetcher: ``connect("127.0.0.1:5000/demo", option=...)``; connections end with the test."""
+    """Make a fetcher: ``connect("127.0.0.1:5000/demo", options=...)``; connections end with the test.
+
+    Loopback is reached without TLS unless ``over`` says otherwise.
+    """
     resolvers: list[HttpResolver] = []
 
     def make(
         repository: str,
         *,
         options: RegistryOptions | None = None,
+        over: str | None = None,
         limits: Limits | None = None,
         clock: Callable[[], float] | None = None,
     ) -> HttpFetcher:
         extra = {} if clock is None else {"clock": clock}
         resolver = HttpResolver(options or RegistryOptions(), limits=limits or Limits(), **extra)
         resolvers.append(resolver)
+        if over:
+            return resolver.fetcher_at(f"{over}://{repository}")
         return resolver.fetcher(Reference.parse(repository, default_tag=None))
 
     yield make
