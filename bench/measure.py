@@ -52,12 +52,17 @@ def alternate(
     rounds: int,
     before: Callable[[], None] = lambda: None,
 ) -> dict[str, Samples]:
-    """Every command once a round, in turn, so that a slow moment of the machine hits them all."""
+    """Every command once a round, in turn, so that a slow moment of the machine hits them all.
+
+    A first round is not counted: it pays for memory that the machine has not touched yet.
+    """
     samples = {name: Samples() for name in commands}
-    for _ in range(rounds):
+    for number in range(rounds + 1):
         for name, command in commands.items():
             before()
             seconds, peak = command()
+            if number == 0:
+                continue
             samples[name].seconds.append(seconds)
             samples[name].peak = max(samples[name].peak, peak)
     return samples
