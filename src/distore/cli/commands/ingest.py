@@ -9,7 +9,7 @@ from distore.cli import flags
 from distore.cli.commands.active import progress_line
 from distore.cli.output import printable
 from distore.content import blobs
-from distore.errors import AlreadyExists, FailedPrecondition, InvalidArgument, Locked, NotFound
+from distore.errors import AlreadyExists, InvalidArgument, Locked, NotFound
 from distore.oci.digest import Digest
 
 if TYPE_CHECKING:
@@ -72,33 +72,49 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, app: App, out: Output) -> None:
     ref = _ref(args)
-    if args.source is None:
-        _check_input(args.expected_digest, app)
-    if not args.resume:
-        _start_over(ref, app)
     with flags.deadline(args.timeout, f"ingest {printable(ref)!r}"):
         try:
-            with blobs.open_writer(
-                app.content,
-                ref,
-                total=args.expected_size,
-                expected=args.expected_digest,
-                on_locked=args.on_locked,
-                on_progress=_progress,
-                timeout=args.timeout,
-            ) as writer:
-                _fill(writer, args)
-                if args.keep:
-                    out.record(f"{printable(ref)} {writer.offset}", ref=ref, offset=writer.offset)
-                    return
-                digest = writer.commit(
-                    size=args.expected_size, expected=args.expected_digest, labels=dict(args.label)
-                )
+            digest = _ingest(ref, args, app, out)
         except AlreadyExists as error:
             # Concurrent and repeated downloads of one content are no error (dist-2017.md).
             out.note(f"content with digest {error.subject} already exists")
             digest = Digest(error.subject or "")
-    out.record(digest, digest=digest, ref=ref)
+    if digest is not None:
+        out.record(digest, digest=digest, ref=ref)
+
+
+def _ingest(ref: str, args: argparse.Namespace, app: App, out: Output) -> Digest | None:
+    """The digest, or None when the bytes are only kept."""
+    if args.expected_digest is not None:
+        _refuse_known(args.expected_digest, app)
+    if args.source is None:
+        flags.standard_input()  # closed: refused before there is an ingest
+    if not args.resume:
+        _start_over(ref, app)
+    with blobs.open_writer(
+        app.content,
+        ref,
+        total=args.expected_size,
+        expected=args.expected_digest,
+        on_locked=args.on_locked,
+        on_progress=_progress,
+        timeout=args.timeout,
+    ) as writer:
+        _fill(writer, args)
+        if args.keep:
+            out.record(f"{printable(ref)} {writer.offset}", ref=ref, offset=writer.offset)
+            return None
+        labels = dict(args.label)
+        return writer.commit(size=args.expected_size, expected=args.expected_digest, labels=labels)
+
+
+def _refuse_known(expected: Digest, app: App) -> None:
+    """Opening a writer would say the same, but after work that a blob that is there does not need."""
+    try:
+        app.content.path(expected)
+    except NotFound:
+        return
+    raise AlreadyExists(f"content {expected} already exists", subject=expected)
 
 
 def _ref(args: argparse.Namespace) -> str:
@@ -109,20 +125,6 @@ def _ref(args: argparse.Namespace) -> str:
     if args.source is not None:
         return f"file-{Digest.of(args.source.encode(errors='surrogateescape'))}"
     raise InvalidArgument("must specify a transaction reference or expected digest")
-
-
-def _check_input(expected: Digest | None, app: App) -> None:
-    """A closed standard input is refused before an ingest is opened, unless none is needed."""
-    try:
-        flags.standard_input()
-    except FailedPrecondition as error:
-        try:
-            if expected is not None:
-                app.content.info(expected)
-                return
-        except NotFound:
-            pass
-        raise error from None
 
 
 def _start_over(ref: str, app: App) -> None:
