@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from distore.testing.content_contract import BLOB, DIGEST, OTHER
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from distore.content.store import SegmentWriter, Status
     from distore.testing.content_contract import FullStore
 
 
@@ -33,6 +35,26 @@ class IngestSuite:
         assert status.expected == DIGEST
         assert before <= status.started <= status.updated
         assert status.owner is None
+
+    def test_an_ingest_starts_once_however_often_it_is_opened(
+        self, store: FullStore, reopen: Callable[[], FullStore]
+    ) -> None:
+        with store.writer("r") as writer:
+            first = writer.status()
+        with reopen().writer("r") as writer:
+            writer.write(BLOB)
+            again = writer.status()
+
+        assert again.started == first.started <= first.updated <= again.updated
+
+    def test_a_committed_ingest_has_no_status(self, store: FullStore) -> None:
+        with store.writer("r") as writer:
+            writer.commit()
+
+            with pytest.raises(errors.NotFound):
+                writer.status()
+        with pytest.raises(errors.NotFound):
+            store.status("r")
 
     def test_a_promise_is_kept_until_another_takes_its_place(self, store: FullStore) -> None:
         store.writer("r", total=10, expected=OTHER).close()
@@ -81,6 +103,25 @@ class IngestSuite:
         assert store.status("r").owner is None
         reopen().writer("r").close()
 
+    def test_of_many_threads_that_want_one_ref_one_gets_it(
+        self, store: FullStore, reopen: Callable[[], FullStore]
+    ) -> None:
+        handles = [reopen() for _ in range(4)]
+        start = threading.Barrier(4)
+
+        def want(handle: FullStore) -> SegmentWriter | None:
+            start.wait(10)
+            try:
+                return handle.writer("r")
+            except errors.Locked:
+                return None
+
+        with ThreadPoolExecutor(4) as pool:
+            writers = [writer for writer in pool.map(want, handles) if writer is not None]
+
+        assert len(writers) == 1
+        writers[0].close()
+
     @pytest.mark.parametrize(
         "ref",
         ["", "a\nb", "a\x00b", "x" * 10_000, "\udcff", "tab\t"],
@@ -120,6 +161,18 @@ class IngestSuite:
         thread.join(10)
 
         assert result == [DIGEST]
+
+    def test_who_follows_learns_the_digest_of_a_blob_that_was_there(
+        self, store: FullStore, reopen: Callable[[], FullStore]
+    ) -> None:
+        store.writer("first").commit()
+        writer = store.writer("r")
+
+        def on_progress(status: Status) -> None:
+            with pytest.raises(errors.AlreadyExists):
+                writer.commit()
+
+        assert reopen().follow("r", on_progress=on_progress, timeout=10) == Digest.of(b"")
 
     def test_who_follows_an_ingest_that_is_given_up_learns_nothing(
         self, store: FullStore, reopen: Callable[[], FullStore]

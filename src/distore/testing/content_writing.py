@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -65,6 +66,14 @@ class WritingSuite:
 
             assert writer.commit() == Digest.of(b"".join(pieces))
 
+    def test_a_write_counts_bytes_whatever_the_items_of_the_buffer(self, store: FullStore) -> None:
+        with store.writer("r") as writer:
+            assert writer.write(memoryview(b"12345678").cast("I")) == 8
+            assert writer.write_at(memoryview(b"abcd").cast("H"), 8) == 4
+            assert writer.offset == 12
+
+            assert writer.commit() == Digest.of(b"12345678abcd")
+
     @pytest.mark.parametrize("algorithm", HEX_LENGTHS)
     def test_a_digest_of_any_algorithm_counts_when_promised_at_the_opening(
         self, store: FullStore, algorithm: str
@@ -113,6 +122,31 @@ class WritingSuite:
         assert (caught.value.expected, caught.value.actual) == (1, len(BLOB))
         assert store.status("r").offset == len(BLOB)
 
+    def test_a_refused_commit_closes_the_writer_and_the_next_one_may_make_it_good(
+        self, store: FullStore
+    ) -> None:
+        writer = store.writer("r", total=len(BLOB), expected=DIGEST)
+        writer.write(BLOB[:-1] + b"!")
+        with pytest.raises(errors.DigestMismatch):
+            writer.commit()
+        with pytest.raises(errors.FailedPrecondition, match="closed"):
+            writer.write(b"x")
+
+        with store.writer("r") as again:
+            again.truncate(len(BLOB) - 1)
+            again.write(BLOB[-1:])
+            assert again.commit() == DIGEST
+
+    def test_kept_bytes_answer_to_a_promise_of_another_algorithm(self, store: FullStore) -> None:
+        with store.writer("r", expected=DIGEST) as writer:
+            writer.write(BLOB[:6000])
+        promised = Digest.of(BLOB, algorithm="sha512")
+
+        with store.writer("r", expected=promised) as writer:
+            writer.write(BLOB[6000:])
+            assert writer.digest() == promised
+            assert writer.commit() == promised
+
     def test_a_commit_closes_the_writer(self, store: FullStore) -> None:
         writer = store.writer("r")
         writer.write(BLOB)
@@ -155,6 +189,15 @@ class WritingSuite:
         assert caught.value.subject == DIGEST
         assert list(store.statuses()) == []
 
+    def test_a_blob_that_is_there_keeps_its_own_labels(self, store: FullStore) -> None:
+        put(store, BLOB, labels={"a": "1"})
+        with store.writer("again") as writer:
+            writer.write(BLOB)
+            with pytest.raises(errors.AlreadyExists):
+                writer.commit(labels={"b": "2"})
+
+        assert store.info(DIGEST).labels == {"a": "1"}
+
     def test_two_refs_may_end_in_one_digest(self, store: FullStore) -> None:
         first, second = store.writer("one"), store.writer("two")
         for writer in (first, second):
@@ -164,6 +207,25 @@ class WritingSuite:
         with pytest.raises(errors.AlreadyExists):
             second.commit()
         assert [info.digest for info in store.walk()] == [DIGEST]
+
+    def test_many_threads_may_bring_one_blob(self, store: FullStore, reopen: Callable[[], FullStore]) -> None:
+        handles = [reopen() for _ in range(4)]
+
+        def ingest(number: int) -> str:
+            with handles[number % 4].writer(f"ref {number}") as writer:
+                writer.write(BLOB)
+                try:
+                    return f"committed {writer.commit()}"
+                except errors.AlreadyExists as error:
+                    return f"found {error.subject}"
+
+        with ThreadPoolExecutor(4) as pool:
+            results = set(pool.map(ingest, range(12)))
+
+        # Two commits at the same moment may both have put it there.
+        assert f"committed {DIGEST}" in results <= {f"committed {DIGEST}", f"found {DIGEST}"}
+        assert [info.digest for info in store.walk()] == [DIGEST]
+        assert list(store.statuses()) == []
 
     def test_a_closed_ingest_is_kept_and_resumed_at_its_offset(
         self, store: FullStore, reopen: Callable[[], FullStore]
@@ -255,6 +317,24 @@ class WritingSuite:
                 writer.commit()
 
         assert store.status("r").offset == 2
+
+    def test_no_bytes_far_away_make_no_gap(self, store: FullStore) -> None:
+        with store.writer("r") as writer:
+            assert writer.write(b"12") == 2
+            assert writer.write_at(b"", 1000) == 0
+            assert writer.offset == 2
+
+            assert writer.commit() == Digest.of(b"12")
+
+    def test_a_truncation_drops_what_lies_behind_a_gap(self, store: FullStore) -> None:
+        with store.writer("r") as writer:
+            writer.write(b"12")
+            writer.write_at(b"56", 4)
+            writer.truncate(1)
+
+            assert writer.digest() == Digest.of(b"1")
+            writer.write(b"2345")
+            assert writer.commit() == Digest.of(b"12345")
 
     def test_what_lies_behind_a_gap_is_not_kept(
         self, store: FullStore, reopen: Callable[[], FullStore]

@@ -1,0 +1,9 @@
+"""The suites are in distore.testing, where pytest would not explain a failed assertion by itself."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.register_assert_rewrite(
+    "distore.testing.content_blobs", "distore.testing.content_ingests", "distore.testing.content_writing"
+)
