@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from distore._internal.retry import Policy, Retrier
+from distore.content.memory import MemoryStore
 from distore.oci.reference import Reference
 from distore.remotes.http.body import Limits
 from distore.remotes.http.fetcher import HttpFetcher
@@ -91,3 +92,8 @@ def naps() -> list[float]:
 def retrier(naps: list[float]) -> Retrier:
     """Three attempts; pauses are only written down."""
     return Retrier(Policy(attempts=3), sleep=naps.append, random=lambda: 0.0)
+
+
+@pytest.fixture
+def memory() -> MemoryStore:
+    return MemoryStore()
