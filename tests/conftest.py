@@ -29,6 +29,28 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def count(record_property: Callable[[str, object], None]) -> Callable[[str, int], None]:
+    """Tell how many cases a test went through; the end of the run prints them."""
+
+    def cases(what: str, number: int) -> None:
+        record_property("cases", (what, number))
+
+    return cases
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the cases of the fault tests, and their sum."""
+    reports = [report for found in terminalreporter.stats.values() for report in found]
+    properties = [pair for report in reports for pair in getattr(report, "user_properties", [])]
+    cases = sorted({tuple(value) for name, value in properties if name == "cases"})
+    if cases:
+        terminalreporter.section("fault cases")
+        for what, number in cases:
+            terminalreporter.write_line(f"{number:5} {what}")
+        terminalreporter.write_line(f"{sum(number for _, number in cases):5} in all")
+
+
+@pytest.fixture
 def peer() -> Callable[[str], str]:
     """The path of a program from Debian's packages; without it CI fails, others skip."""
 

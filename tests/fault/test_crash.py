@@ -113,7 +113,7 @@ def problems(store: LocalStore) -> list[Problem]:
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_crash_before_any_step_leaves_nothing_wrong_and_a_second_run_ends_it(
-    name: str, tmp_path: Path, record_property: Callable[[str, object], None]
+    name: str, tmp_path: Path, count: Callable[[str, int], None]
 ) -> None:
     cases = 0
     for number in itertools.count(1):
@@ -131,8 +131,7 @@ def test_a_crash_before_any_step_leaves_nothing_wrong_and_a_second_run_ends_it(
         check(root)
 
     assert cases >= 10
-    record_property("cases", cases)
-    print(f"crash before each step of {name}: {cases} cases")
+    count(f"crash before each step of {name}", cases)
 
 
 ERRORS = {
@@ -147,7 +146,7 @@ ERRORS = {
 @pytest.mark.parametrize("code", ERRORS, ids=errno.errorcode.get)
 @pytest.mark.parametrize("name", ["ingest", "ingest_segments", "delete"])
 def test_an_error_at_any_step_has_its_class_and_a_second_run_ends_it(
-    name: str, code: int, tmp_path: Path
+    name: str, code: int, tmp_path: Path, count: Callable[[str, int], None]
 ) -> None:
     cases = ignored = 0
     for number in itertools.count(1):
@@ -166,7 +165,7 @@ def test_an_error_at_any_step_has_its_class_and_a_second_run_ends_it(
         check(root)
 
     assert cases - ignored >= 8
-    print(f"{errno.errorcode[code]} at each step of {name}: {cases} cases, {ignored} of them harmless")
+    count(f"{errno.errorcode[code]} at each step of {name}, {ignored} of them harmless", cases)
 
 
 def test_the_steps_of_a_commit_are_those_of_the_durability_contract(tmp_path: Path) -> None:

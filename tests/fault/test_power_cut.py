@@ -82,11 +82,13 @@ def cuts(scenario: Callable[[str], None], base: Path) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scenario", [ingest, segments], ids=lambda f: f.__name__)
-def test_no_power_cut_leaves_a_wrong_blob(scenario: Callable[[str], None], tmp_path: Path) -> None:
+def test_no_power_cut_leaves_a_wrong_blob(
+    scenario: Callable[[str], None], tmp_path: Path, count: Callable[[str, int], None]
+) -> None:
     cases = cuts(scenario, tmp_path / "base")
 
     assert cases > 80
-    print(f"power cut after each step of {scenario.__name__}: {cases} cases")
+    count(f"power cut after each step of {scenario.__name__}", cases)
 
 
 def test_after_a_commit_a_power_cut_loses_nothing(tmp_path: Path) -> None:

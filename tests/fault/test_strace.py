@@ -82,7 +82,10 @@ def check(root: Path, where: str) -> None:
 
 
 def test_kill_9_at_any_file_system_call_leaves_nothing_wrong(
-    calls: list[tuple[str, int]], tmp_path: Path, peer: Callable[[str], str]
+    calls: list[tuple[str, int]],
+    tmp_path: Path,
+    peer: Callable[[str], str],
+    count: Callable[[str, int], None],
 ) -> None:
     for case, (call, number) in enumerate(calls):
         root = tmp_path / str(case)
@@ -92,12 +95,16 @@ def test_kill_9_at_any_file_system_call_leaves_nothing_wrong(
         assert done.returncode in (-9, 137), (where, done.returncode, done.stderr)
 
         check(root, where)
-    print(f"kill -9 at a file-system call: {len(calls)} cases")
+    count("kill -9 of dist ingest at a file-system call", len(calls))
 
 
 @pytest.mark.parametrize("error", ["ENOSPC", "EIO"])
 def test_an_error_of_any_call_is_one_line_and_loses_nothing(
-    error: str, calls: list[tuple[str, int]], tmp_path: Path, peer: Callable[[str], str]
+    error: str,
+    calls: list[tuple[str, int]],
+    tmp_path: Path,
+    peer: Callable[[str], str],
+    count: Callable[[str, int], None],
 ) -> None:
     harmless = 0
     for case, (call, number) in enumerate(calls):
@@ -112,11 +119,14 @@ def test_an_error_of_any_call_is_one_line_and_loses_nothing(
 
         check(root, where)
     assert harmless < len(calls) / 2
-    print(f"{error} from a file-system call: {len(calls)} cases, {harmless} of them harmless")
+    count(f"{error} from a file-system call, {harmless} of them harmless", len(calls))
 
 
 def test_interrupted_calls_change_nothing(
-    calls: list[tuple[str, int]], tmp_path: Path, peer: Callable[[str], str]
+    calls: list[tuple[str, int]],
+    tmp_path: Path,
+    peer: Callable[[str], str],
+    count: Callable[[str, int], None],
 ) -> None:
     cases = [
         (call, n)
@@ -129,4 +139,4 @@ def test_interrupted_calls_change_nothing(
         done = run([peer("strace"), "-o", "/dev/null", "-e", inject, *INGEST], root)
 
         assert done.returncode == 0, (call, number, done.stderr)
-    print(f"EINTR from a file-system call: {len(cases)} cases")
+    count("EINTR from a file-system call", len(cases))
