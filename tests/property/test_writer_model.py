@@ -55,7 +55,6 @@ class Ingest:
     total: int | None = None
     expected: Digest | None = None
     writer: Any = None
-    was_ahead: bool = False  # the running writer has written behind a gap
 
     @property
     def offset(self) -> int:
@@ -83,7 +82,7 @@ class Ingest:
 
     def close(self) -> None:
         self.cut(self.offset)
-        self.writer, self.was_ahead = None, False
+        self.writer = None
 
 
 @dataclass
@@ -94,8 +93,6 @@ class Blob:
 
 class Machine(RuleBasedStateMachine):
     """A store and its model side by side; ``other`` is the store as another process has it."""
-
-    forgets_gaps = True  # a truncation ends what was noted about gaps
 
     def __init__(self) -> None:
         super().__init__()
@@ -157,7 +154,6 @@ class Machine(RuleBasedStateMachine):
         assert ingest.writer.write_at(piece, at) == len(piece)
 
         ingest.put(piece, at)
-        ingest.was_ahead = ingest.was_ahead or ahead > 0
 
     @rule(ref=REFS, back=st.integers(1, 5001))
     def write_behind(self, ref: str, back: int) -> None:
@@ -169,8 +165,6 @@ class Machine(RuleBasedStateMachine):
     def truncate(self, ref: str, part: float) -> None:
         ingest = self.writing(ref)
         size = round(ingest.offset * part)
-        if ingest.was_ahead and not self.forgets_gaps:
-            return
 
         ingest.writer.truncate(size)
 
@@ -304,8 +298,6 @@ class Machine(RuleBasedStateMachine):
 
 class LocalMachine(Machine):
     """The same on disk, looked at through a second handle that sees only what is in the files."""
-
-    forgets_gaps = False
 
     def __init__(self) -> None:
         self.folder = tempfile.mkdtemp()

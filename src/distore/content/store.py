@@ -221,7 +221,7 @@ class Ingester(Protocol):
         """Open the ingest ``ref``, new or kept; a kept one goes on at its offset at once.
 
         Args:
-            ref: Any name without control characters, up to MAX_REF_LENGTH.
+            ref: Any printable text (str.isprintable), up to MAX_REF_LENGTH.
             total: Bytes the blob will have, or None when unknown.
             expected: Digest the blob will have, or None when unknown. Of both, None keeps what an
                 earlier opening promised, and another value takes its place.

@@ -103,6 +103,11 @@ class BlobSuite:
         assert info.labels == {"a": "1", "b": "zwei"}
         assert (info.digest, info.size) == (DIGEST, len(BLOB))
 
+    def test_a_label_without_a_value_is_none(self, store: FullStore) -> None:
+        put(store, BLOB, labels={"a": "1", "b": ""})
+
+        assert store.info(DIGEST).labels == {"a": "1"}
+
     def test_labels_change_by_field_path(self, store: FullStore, reopen: Callable[[], FullStore]) -> None:
         put(store, BLOB, labels={"a": "1", "b": "2"})
         info = store.info(DIGEST)

@@ -47,6 +47,14 @@ class IngestSuite:
 
         assert again.started == first.started <= first.updated <= again.updated
 
+    def test_a_closed_writer_tells_what_became_of_its_ingest(self, store: FullStore) -> None:
+        first = store.writer("r")
+        first.close()
+        with store.writer("r") as second:
+            second.write(BLOB)
+
+        assert first.status() == store.status("r")
+
     def test_a_committed_ingest_has_no_status(self, store: FullStore) -> None:
         with store.writer("r") as writer:
             writer.commit()

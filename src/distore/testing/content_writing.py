@@ -333,7 +333,9 @@ class WritingSuite:
             writer.truncate(1)
 
             assert writer.digest() == Digest.of(b"1")
-            writer.write(b"2345")
+            writer.write_at(b"45", 3)
+            assert store.status("r").offset == writer.offset == 1
+            writer.write(b"23")
             assert writer.commit() == Digest.of(b"12345")
 
     def test_what_lies_behind_a_gap_is_not_kept(

@@ -194,3 +194,15 @@ def test_a_lock_names_its_owner_and_age(store: LocalStore, root: Path) -> None:
     owner = f"pid {os.getpid()} on {os.uname().nodename} (dist test) for 90 s"
     assert str(caught.value) == f"ingest 'r': locked by {owner}"
     assert (caught.value.pid, caught.value.command) == (os.getpid(), "dist test")
+
+
+@pytest.mark.parametrize("note", ["", "1x", "\0\0"])
+def test_a_damaged_note_of_the_frontier_keeps_nothing(store: LocalStore, root: Path, note: str) -> None:
+    with store.writer(REF) as writer:
+        writer.write(b"hello")
+    # As a power cut may leave it: the note has a name, and its bytes never reached the device.
+    (root / FOLDER / "frontier").write_text(note)
+
+    assert store.status(REF).offset == 0
+    with store.writer(REF) as writer:
+        assert writer.offset == 0

@@ -57,9 +57,14 @@ def expected(paths: IngestPaths) -> Digest | None:
 
 
 def kept(paths: IngestPaths, data: os.stat_result) -> int:
-    """Bytes that a resume keeps: with a frontier note, what lies behind it may have gaps."""
-    frontier = _number(paths.frontier)
-    return data.st_size if frontier is None else min(frontier, data.st_size)
+    """Bytes that a resume keeps: with a frontier note, what lies behind it may have gaps.
+
+    The note is neither synced nor replaced at once: after a kill or a power cut it may be there
+    and empty, and then nothing says how far the bytes are without a gap.
+    """
+    if note(paths.frontier) is None:
+        return data.st_size
+    return min(_number(paths.frontier) or 0, data.st_size)
 
 
 def status(paths: IngestPaths) -> Status | None:

@@ -59,6 +59,7 @@ _SET_VERIFIED: Final = (
     " ON CONFLICT (digest) DO UPDATE SET verified = excluded.verified"
 )
 _LABELS: Final = "SELECT key, value FROM content_labels WHERE digest = ? ORDER BY key"
+_ADD_LABEL: Final = "INSERT OR IGNORE INTO content_labels VALUES (?, ?, ?)"
 _ANY: Final = (
     "SELECT EXISTS (SELECT 1 FROM content_labels) OR EXISTS (SELECT 1 FROM content WHERE updated IS NOT NULL)"
 )
@@ -116,8 +117,9 @@ class Records:
         return self._moment("SELECT verified FROM content WHERE digest = ?", digest)
 
     def set_labels(self, digest: Digest, labels: Mapping[str, str]) -> None:
-        """Set all labels of a new blob."""
-        self._write(lambda connection: _execute(connection, _replacing(digest, labels, None)))
+        """Set labels of a new blob; those it has already stay, for two may commit it at once."""
+        rows = [(digest, *pair) for pair in labels.items()]
+        self._write(lambda connection: _execute(connection, [(_ADD_LABEL, rows)]))
 
     def change_labels(
         self, digest: Digest, change: Callable[[Mapping[str, str]], Mapping[str, str]], *, updated: int
@@ -214,7 +216,7 @@ class Records:
             raise _translate(error, f"store database {self._path}") from error
 
 
-def _replacing(digest: Digest, labels: Mapping[str, str], updated: int | None) -> _Statements:
+def _replacing(digest: Digest, labels: Mapping[str, str], updated: int) -> _Statements:
     return [
         ("DELETE FROM content_labels WHERE digest = ?", [(digest,)]),
         ("INSERT INTO content_labels VALUES (?, ?, ?)", [(digest, *pair) for pair in labels.items()]),

@@ -153,7 +153,7 @@ class LocalWriter:
         status = ingests.status(self._paths)
         if status is None:
             raise NotFound(f"{self._subject}: not found")
-        return status._replace(offset=self._frontier.end)
+        return status if self._fd < 0 else status._replace(offset=self._frontier.end)
 
     def digest(self) -> Digest:
         self._check_open("digest")
@@ -203,7 +203,7 @@ class LocalWriter:
             check_labels(labels or {})
             with translated(self._subject):
                 digest = self._verified(size, expected)
-                self._publish(digest, labels or {})
+                self._publish(digest, {key: value for key, value in (labels or {}).items() if value})
                 return digest
         finally:
             self.close()
@@ -303,6 +303,8 @@ class LocalWriter:
         self._hasher.close()
         fsops.truncate(self._fd, size)
         self._frontier = Frontier(size)
+        if self._noted is not None:  # beyond the end it would count the next gap as kept bytes
+            self._drop_note()
         self._flushed = min(self._flushed, size)
         self._hasher = self._new_hasher()
 
