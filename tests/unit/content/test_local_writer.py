@@ -20,9 +20,11 @@ from distore.errors import (
     DataLoss,
     DigestMismatch,
     DiskFull,
+    FailedPrecondition,
     InvalidArgument,
     Locked,
     ResourceExhausted,
+    SizeMismatch,
 )
 from distore.oci.digest import Digest
 
@@ -121,6 +123,31 @@ def test_a_file_becomes_a_blob(store: LocalStore, tmp_path: Path, link: str) -> 
 
     assert os.path.samefile(store.path(digest), source) == (link == "hardlink")
     assert blobs.read_blob(store, digest, max_size=len(DATA)) == DATA
+
+
+def test_a_linked_file_that_was_not_committed_is_never_written(store: LocalStore, tmp_path: Path) -> None:
+    source = tmp_path / "file"
+    source.write_bytes(DATA)
+    with store.writer("r") as writer:
+        writer.take_file(str(source), link="hardlink")
+        with pytest.raises(SizeMismatch):
+            writer.commit(size=1)
+
+    with store.writer("r") as writer:
+        assert writer.offset == 0
+        writer.write(b"something else")
+        writer.truncate()
+        writer.write(b"more")
+        writer.commit()
+
+    assert source.read_bytes() == DATA
+
+
+def test_a_fifo_is_refused_at_once(store: LocalStore, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+
+    with store.writer("r") as writer, pytest.raises(FailedPrecondition, match="not a regular file"):
+        writer.take_file(str(tmp_path / "fifo"))
 
 
 def test_an_unknown_way_to_link_is_refused(store: LocalStore, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def fill(source: str, writer: LocalWriter, paths: IngestPaths, *, link: str) -> 
     if link not in LINKS:
         raise InvalidArgument(f"link {link!r}: want one of {', '.join(LINKS)}")
     with translated(f"file {source}"):
-        fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO must not block
         try:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise FailedPrecondition(
@@ -55,9 +55,10 @@ def _fill(fd: int, source: str, writer: LocalWriter, paths: IngestPaths, link: s
         return
     try:
         if link == "hardlink":
-            # Named through the open descriptor: the very file that was checked, links followed.
             fsops.unlink(paths.data)
             fsops.link(os.path.realpath(source), paths.data)
+            if not os.path.samestat(os.fstat(fd), os.lstat(paths.data)):
+                raise FailedPrecondition(f"file {source}: replaced while it was taken in")
         else:
             fsops.clone(fd, writer.fileno())
     except OSError as error:
