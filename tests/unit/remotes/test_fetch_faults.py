@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import random
 from collections.abc import Callable
 
@@ -18,6 +19,7 @@ from distore.errors import (
 )
 from distore.oci import mediatypes
 from distore.oci.digest import Digest
+from distore.registry.message import Response
 from distore.remotes.fetch import (
     fetch,
     source_label,
@@ -209,6 +211,18 @@ def test_a_body_compressed_on_the_way_cannot_be_resumed_but_is_had(
     keep(memory, BLOB[:1000])
 
     assert fetch(memory, demo, LAYER) == DIGEST
+
+
+def test_a_body_that_ends_early_unnoticed_is_taken_up_where_it_ended(
+    registry: FakeRegistry, demo: HttpFetcher, memory: MemoryStore, retrier: Retrier, naps: list[float]
+) -> None:
+    short = Response(status=200, headers={"content-encoding": "gzip"}, body=gzip.compress(BLOB[:1000]))
+    registry.inject(lambda request, handler: short)
+
+    assert fetch(memory, demo, LAYER, retrier=retrier) == DIGEST
+
+    assert [seen.headers.get("range") for seen in registry.requests] == [None, "bytes=1000-"]
+    assert len(naps) == 1
 
 
 def test_a_body_that_grows_when_decompressed_is_stopped_at_its_size(

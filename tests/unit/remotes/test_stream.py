@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -106,15 +107,16 @@ def test_a_document_that_breaks_off_is_asked_for_again(
     assert fetch_document(demo, Target(tag="latest"), retrier=retrier).data == MANIFEST
 
 
+@pytest.mark.parametrize("etag", [{}, {"etag": ""}], ids=["etag", "no etag"])
 def test_a_tag_that_moves_while_its_document_breaks_off_is_read_whole(
-    registry: FakeRegistry, demo: HttpFetcher, retrier: Retrier
+    registry: FakeRegistry, demo: HttpFetcher, retrier: Retrier, etag: dict[str, str]
 ) -> None:
-    moved = MANIFEST.replace(b"{}", b'{"moved": true}')
+    moved = MANIFEST.replace(b"2", b"3")  # before the byte where it breaks off
 
     def move(request: Request, handler: Handler) -> Response:
         response = server.drop_at(20)(request, handler)
         registry.tag("demo", "latest", moved)
-        return response
+        return replace(response, headers={**response.headers, **etag})
 
     registry.inject(move)
 

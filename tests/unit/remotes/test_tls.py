@@ -17,6 +17,7 @@ from distore.registry.app import RegistryServer
 from distore.registry.message import Response
 from distore.remotes.http.tls import Trust
 from distore.remotes.http.transport import Transport
+from distore.testing import server
 from distore.testing.server import FakeRegistry
 
 BODY = b"0123456789" * 100
@@ -110,6 +111,18 @@ def test_a_client_certificate_is_shown_to_who_asks_for_it(
         assert read(make(ca=ca), blob(strict), trust=Trust(client=((own, None),))) == BODY
         with pytest.raises(DistoreError):
             read(make(ca=ca), blob(strict))
+
+
+def test_skipping_the_check_for_one_server_skips_it_for_no_other(
+    make: Callable[..., Transport], encrypted: FakeRegistry, server_context: ssl.SSLContext
+) -> None:
+    with FakeRegistry(tls=server_context) as other:
+        encrypted.inject(server.redirect(blob(other)))
+
+        with pytest.raises(FailedPrecondition, match=f"{other.address}: its certificate is not trusted"):
+            read(make(), blob(encrypted), trust=Trust(skip_verify=True))
+
+        assert other.requests == []
 
 
 def test_a_client_certificate_does_not_follow_a_redirect() -> None:

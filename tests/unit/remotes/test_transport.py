@@ -268,6 +268,23 @@ def test_a_trickle_below_the_floor_is_given_up(
     response.close()
 
 
+def test_a_fast_beginning_buys_no_time_for_a_trickle(
+    make: Callable[..., Transport], registry: FakeRegistry
+) -> None:
+    registry.inject(server.trickle(10))
+    clock = Clock(step=1.0)
+    transport = make(limits=Limits(min_speed=5, window=5), clock=clock)
+    response = transport.request("GET", blob(registry), headers={})
+    for _ in range(50):
+        response.read(10)
+
+    clock.step = 10.0
+    with pytest.raises(Unavailable, match="the floor is 5"):
+        response.read(10)
+
+    response.close()
+
+
 def test_time_that_the_reader_takes_is_not_the_server_s(
     make: Callable[..., Transport], registry: FakeRegistry
 ) -> None:
