@@ -24,6 +24,10 @@ class Samples:
     peak: int = 0
 
     @property
+    def best(self) -> float:
+        return min(self.seconds)
+
+    @property
     def median(self) -> float:
         return statistics.median(self.seconds)
 

@@ -17,6 +17,10 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
+# Bytes given to one write. The page cache takes folios as large as the write, and looking for large
+# ones is dear on a machine that has been up for a while: 1 GiB in pieces of 1 MiB took 1.4 s of
+# kernel time, in pieces of 64 KiB 0.4 s (Linux 6.18, ext4).
+_PIECE: Final = 64 * 1024
 _SYNC_FILE_RANGE_WRITE: Final = 2  # linux/fs.h
 _FALLOC_FL_KEEP_SIZE: Final = 1  # linux/falloc.h
 _FICLONE: Final = 0x40049409  # linux/fs.h: _IOW(0x94, 9, int)
@@ -31,7 +35,7 @@ def write(fd: int, data: ReadableBuffer, offset: int) -> None:
     """Write all of ``data`` at ``offset``."""
     view = memoryview(data).cast("B")
     while view:
-        done = os.pwrite(fd, view, offset)
+        done = os.pwrite(fd, view[:_PIECE], offset)
         view = view[done:]
         offset += done
 
