@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 import threading
 from typing import TYPE_CHECKING, Final
 
@@ -13,6 +12,7 @@ from distore.content.gaps import Frontier
 from distore.content.local import ingests
 from distore.content.local.hashing import CHUNK, FrontierHasher
 from distore.content.local.paths import BLOB_MODE
+from distore.content.local.sources import gather, size_of
 from distore.content.rules import check_labels
 from distore.errors import (
     AlreadyExists,
@@ -96,9 +96,9 @@ class LocalWriter:
         buffer is read and written while the other is still being hashed."""
         spaces = (memoryview(bytearray(CHUNK)), memoryview(bytearray(CHUNK)))
         copied = turn = 0
-        self._to_reserve = self._to_reserve or self._frontier.end + _size_of(source)
+        self._to_reserve = self._to_reserve or self._frontier.end + size_of(source)
         try:
-            while size := source.readinto(spaces[turn]):
+            while size := gather(source, spaces[turn]):
                 copied += self._append(spaces[turn][:size])
                 turn ^= 1
         finally:
@@ -365,17 +365,3 @@ def _let_go_of_a_link(path: str) -> None:
         return
     if linked:
         fsops.unlink(path)
-
-
-def _size_of(source: Input) -> int:
-    """Bytes left in a regular file, 0 for what cannot tell."""
-    fileno = getattr(source, "fileno", None)
-    if fileno is None:
-        return 0
-    try:
-        there = os.fstat(fileno())
-        return (
-            max(0, there.st_size - os.lseek(fileno(), 0, os.SEEK_CUR)) if stat.S_ISREG(there.st_mode) else 0
-        )
-    except OSError:
-        return 0
