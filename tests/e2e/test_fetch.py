@@ -357,3 +357,10 @@ def test_damaged_blobs_are_repaired_from_the_registry_they_came_from(
     done = dist("fsck", "--repair")
 
     assert (done.returncode, path.read_bytes()) == (0, LAYER), done.stderr
+
+
+def test_what_no_registry_has_leaves_no_ingest(dist: Dist, redis: str, store: LocalStore) -> None:
+    done = dist("fetch", "--store", redis, OTHER)
+
+    assert done.returncode == 11
+    assert list(store.statuses()) == []

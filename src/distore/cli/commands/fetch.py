@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from distore.cli import flags
 from distore.cli.output import printable
-from distore.errors import DeadlineExceeded, DistoreError, InvalidArgument
+from distore.errors import DeadlineExceeded, DistoreError, InvalidArgument, Locked, NotFound
 
 if TYPE_CHECKING:
     import argparse
@@ -87,7 +87,11 @@ def _one(fetcher: Fetcher, target: Target, args: argparse.Namespace, app: App, o
     retrier = Retrier(on_retry=retrying)
     if args.store:
         watch = fetch.Watch(note=lambda text: out.note(f"dist: {text}"), follow=_follow)
-        digest = fetch.fetch(app.content, fetcher, target, retrier=retrier, watch=watch)
+        try:
+            digest = fetch.fetch(app.content, fetcher, target, retrier=retrier, watch=watch)
+        except NotFound:
+            _forget_empty(target, app)
+            raise
         out.record(digest, digest=digest, size=app.content.info(digest).size)
         out.flush()
         return
@@ -98,6 +102,20 @@ def _one(fetcher: Fetcher, target: Target, args: argparse.Namespace, app: App, o
         for piece in fetch.stream(fetcher, target, retrier=retrier):
             sink.write(piece)
     sink.flush()
+
+
+def _forget_empty(target: Target, app: App) -> None:
+    """Nobody has it: an ingest without a byte would only puzzle whoever looks at ``dist active``."""
+    from distore.remotes.refkey import ref_key
+
+    if target.digest is None:
+        return
+    ref = ref_key(target.media_type, target.digest)
+    try:
+        if not app.content.status(ref).offset:
+            app.content.abort(ref)
+    except (Locked, NotFound):
+        return
 
 
 def _follow(status: Status) -> None:
