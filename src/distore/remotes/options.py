@@ -20,6 +20,8 @@ class RegistryOptions:
         ca: PEM file to trust instead of the system's, or None.
         min_speed: Bytes a second below which a connection is given up; None: never.
         proxies: Proxy URL by scheme (``http``, ``https``, ``all``) and the ``no`` list.
+        auth_files: Files with credentials, in the order to look; those that are not there do not
+            count.
     """
 
     hosts_dir: str | None = None
@@ -28,3 +30,4 @@ class RegistryOptions:
     ca: str | None = None
     min_speed: int | None = None
     proxies: Mapping[str, str] = field(default_factory=dict)
+    auth_files: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""The contract with a registry, whatever protocol it speaks: Resolver, Fetcher, Stream."""
+"""The contract with a registry, whatever protocol it speaks: Resolver, Fetcher, Stream, Pusher."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from distore.errors import InvalidArgument
 from distore.oci.digest import Digest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from distore.content.store import Provider
+    from distore.oci.descriptor import Descriptor
     from distore.oci.reference import Reference
 
 MAX_TAG_LENGTH: Final = 128  # characters (OCI distribution-spec, "Pulling manifests")
@@ -115,10 +119,14 @@ class Fetcher(Protocol):
         """Where it reads; only ``domain`` and ``path`` count."""
         ...
 
-    def open(self, target: Target, /, *, offset: int = 0, validator: str | None = None) -> Stream:
+    def open(
+        self, target: Target, /, *, offset: int = 0, end: int | None = None, validator: str | None = None
+    ) -> Stream:
         """Begin a transfer, from ``offset`` when the other side can.
 
         Args:
+            end: Where the wanted bytes end, exclusive; None: with the object. The other side may
+                send more.
             validator: Of an earlier stream of the same object; when the object is another one
                 by now, the stream begins at 0.
         Raises:
@@ -129,8 +137,57 @@ class Fetcher(Protocol):
         ...
 
 
-class Resolver(Protocol):
-    """Knows how to reach registries."""
+class Pusher(Protocol):
+    """Takes the objects of one image: a registry's repository, an image layout, an archive.
+
+    Children go before their parents and the tagged root goes last. Safe to share between threads.
+    """
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        ...
+
+    @property
+    def parallel(self) -> int | None:
+        """How many ``push`` calls it can use at once; None: as many as the caller likes."""
+        ...
+
+    def exists(self, descriptor: Descriptor, /) -> bool:
+        """Whether it has the object, so that a push would be for nothing."""
+        ...
+
+    def push(
+        self,
+        descriptor: Descriptor,
+        provider: Provider,
+        /,
+        *,
+        sources: Sequence[str] = (),
+        on_progress: Callable[[int], None] = lambda _offset: None,
+    ) -> str:
+        """Have the object; its bytes are verified while they travel.
+
+        Args:
+            sources: Repositories of the same registry (paths) that are likely to have the blob.
+            on_progress: Told how many of its bytes have arrived so far.
+        Returns:
+            How: ``pushed``, ``mounted`` (another repository's) or ``present``.
+        Raises:
+            NotFound: ``provider`` lacks the object.
+            DataLoss, DigestMismatch, SizeMismatch: Its bytes are not those of the descriptor.
+            Unauthenticated, PermissionDenied: Refused.
+            Unavailable: It may work later; what arrived may be kept for the next try.
+        """
+        ...
+
+    def tag(self, descriptor: Descriptor, provider: Provider, /) -> None:
+        """Give the root of the image its name, when there is one: the last step of a push."""
+        ...
+
+
+class Fetchers(Protocol):
+    """Knows how to read from registries."""
 
     def fetcher(self, repository: Reference, /) -> Fetcher:
         """For the repository that ``repository`` names; nothing is sent yet.
@@ -138,6 +195,25 @@ class Resolver(Protocol):
         Raises:
             InvalidArgument: The configuration of that registry is wrong; names file and key.
         """
+        ...
+
+
+class Resolver(Fetchers, Protocol):
+    """Knows how to reach registries."""
+
+    def resolve(self, reference: Reference, /) -> Descriptor:
+        """What a tag or digest stands for. A tag's media type, digest and size are as the registry
+        tells them; a digest's bytes are verified when they are fetched.
+
+        Raises:
+            NotFound: None of the places to ask has it.
+            FailedPrecondition: It is an image of schema 1, which nothing here reads.
+            InvalidArgument: Neither a tag nor a digest is named.
+        """
+        ...
+
+    def pusher(self, reference: Reference, /) -> Pusher:
+        """For the repository that ``reference`` names; ``tag`` gives its tag, if it has one."""
         ...
 
 

@@ -19,16 +19,28 @@ class Source:
 
     Args:
         offset: Where to begin; the other side may not be able to.
+        end: Where to stop, exclusive; None: at the end of the object. It may be lowered meanwhile
+            (by any thread), and raised again while nothing was read beyond it.
         retrier: Decides how often; its failures are those of this object.
     """
 
-    def __init__(self, fetcher: Fetcher, target: Target, *, retrier: Retrier, offset: int = 0) -> None:
+    def __init__(
+        self,
+        fetcher: Fetcher,
+        target: Target,
+        *,
+        retrier: Retrier,
+        offset: int = 0,
+        end: int | None = None,
+    ) -> None:
         self._fetcher = fetcher
         self._target = target
         self._retrier = retrier
         self._stream: Stream | None = None
         self._validator: str | None = None
         self._position = offset
+        self.end = end
+        self._asked: int | None = None  # the end that the stream in hand was asked for
         self._received = 0  # bytes in all, those that came twice included
         self.size = target.size
         self.connections = 0  # how many streams it took so far
@@ -83,7 +95,9 @@ class Source:
             # A tag may name another object by now, and only a validator would tell.
             fresh = self._target.digest is None and self._validator is None
             offset = 0 if fresh else self._position
-            stream = self._fetcher.open(self._target, offset=offset, validator=self._validator)
+            end = None if self.end == self.size else self.end
+            stream = self._fetcher.open(self._target, offset=offset, end=end, validator=self._validator)
+            self._asked = end if stream.offset == offset else None
             self._stream = self.last = stream
             self.connections += 1
             self._position = stream.offset
@@ -95,6 +109,12 @@ class Source:
         position = self._position
         if self.size is not None and position == self.size and self._target.digest is not None:
             return position, b""  # no need to ask
+        if self.end is not None:
+            if position >= self.end:
+                return position, b""
+            if self._asked is not None and position >= self._asked:
+                self.close()  # the end was raised: what follows comes over another connection
+            limit = min(limit, self.end - position)
         try:
             stream = self._opened()
             position = self._position
@@ -121,9 +141,10 @@ class Source:
         if self._position > self.size:
             self.close()
             raise too_long(stream.source, expected=self.size)
-        if ended and self._position < self.size:
+        promised = self.size if self._asked is None else min(self.size, self._asked)
+        if ended and self._position < promised:
             self.close()
-            raise Unavailable(f"{stream.source}: ended after {self._position} of {self.size} bytes")
+            raise Unavailable(f"{stream.source}: ended after {self._position} of {promised} bytes")
 
 
 def skip_to(offset: int, source: Source, limit: int = CHUNK) -> bytes:

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from distore.content.store import Provider
-    from distore.remotes.resolver import Resolver
+    from distore.remotes.resolver import Fetchers
 
 
-def labelled(resolver: Resolver, labels: Mapping[str, str]) -> Iterator[Provider]:
+def labelled(resolver: Fetchers, labels: Mapping[str, str]) -> Iterator[Provider]:
     """One Provider for each repository of ``containerd.io/distribution.source.HOST`` labels.
 
     A label is only a hint that anybody may have set: what does not parse is passed over, and what
@@ -32,3 +32,8 @@ def labelled(resolver: Resolver, labels: Mapping[str, str]) -> Iterator[Provider
             except DistoreError:
                 continue
             yield RemoteProvider(fetcher)
+
+
+def repositories(labels: Mapping[str, str], registry: str) -> list[str]:
+    """The repositories of ``registry`` that ``containerd.io/distribution.source`` labels name."""
+    return [path for path in labels.get(SOURCE_LABEL + registry, "").split(",") if path]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -70,8 +71,9 @@ def connect() -> Iterator[Callable[..., HttpFetcher]]:
         limits: Limits | None = None,
         clock: Callable[[], float] | None = None,
     ) -> HttpFetcher:
-        extra = {} if clock is None else {"clock": clock}
-        resolver = HttpResolver(options or RegistryOptions(), limits=limits or Limits(), **extra)
+        resolver = HttpResolver(
+            options or RegistryOptions(), limits=limits or Limits(), clock=clock or time.monotonic
+        )
         resolvers.append(resolver)
         if over:
             return resolver.fetcher_at(f"{over}://{repository}")

@@ -9,8 +9,8 @@ import pytest
 
 from distore.errors import DistoreError, FailedPrecondition, NotFound, Unauthenticated, Unavailable
 from distore.registry.message import Response
-from distore.remotes.http.auth import MAX_TOKEN, MAX_TOKEN_RESPONSE
 from distore.remotes.http.fetcher import HttpFetcher
+from distore.remotes.http.tokens import MAX_TOKEN, MAX_TOKEN_RESPONSE
 from distore.remotes.options import RegistryOptions
 from distore.remotes.resolver import Target
 from distore.testing import server

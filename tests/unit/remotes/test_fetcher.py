@@ -92,7 +92,7 @@ def test_a_tag_is_a_manifest_of_any_kind(registry: FakeRegistry, demo: HttpFetch
 
     assert asked(registry) == ["manifests"]
     accepted = registry.requests[0].headers["accept"].split(", ")
-    assert sorted(accepted) == sorted((*mediatypes.MANIFESTS, *mediatypes.INDEXES))
+    assert sorted(accepted) == sorted((*mediatypes.MANIFESTS, *mediatypes.INDEXES, "*/*;q=0.1"))
 
 
 def test_a_stream_tells_what_the_server_says(registry: FakeRegistry, demo: HttpFetcher) -> None:

@@ -141,7 +141,7 @@ class Response:
         """What one look at the network gives."""
         now = self._clock()
         patience = self._limits.patience(self._limits.read_timeout, now, self.where)
-        if self._wire is not None:
+        if self._wire is not None and self._wire.fileno() >= 0:  # closed after the last byte
             self._wire.settimeout(patience)
         try:
             data = self._raw.read1(limit, decode_content=False)

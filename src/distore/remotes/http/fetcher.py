@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-from urllib.parse import quote, urlencode
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import quote
 
-from distore.errors import DeadlineExceeded, DistoreError, FailedPrecondition, InvalidArgument, NotFound
+from distore.errors import FailedPrecondition, InvalidArgument, NotFound
 from distore.oci import mediatypes
 from distore.oci.digest import Digest
-from distore.remotes.http.challenge import parse_challenges
+from distore.remotes.http.client import PULL
 from distore.remotes.http.decoding import Decoded, is_encoded
 from distore.remotes.http.errors import error_from, one_line
 from distore.remotes.http.ranges import parse_content_range
-from distore.remotes.http.tls import Trust
+from distore.remotes.http.resolving import MANIFEST_ACCEPT, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+    from distore.oci.descriptor import Descriptor
     from distore.oci.reference import Reference
-    from distore.remotes.http.auth import Tokens
     from distore.remotes.http.body import Response
+    from distore.remotes.http.client import Client
     from distore.remotes.http.hosts import Host
-    from distore.remotes.http.transport import Transport
     from distore.remotes.resolver import Target
-
-MANIFEST_ACCEPT: Final = ", ".join((*mediatypes.INDEXES, *mediatypes.MANIFESTS))
-USER_AGENT: Final = "distore"
 
 
 class HttpStream:
@@ -62,51 +57,61 @@ class HttpStream:
         self.close()
 
 
+class _Span(NamedTuple):
+    """Which bytes are wanted: from ``offset`` up to ``end`` (None: the last one)."""
+
+    offset: int = 0
+    end: int | None = None
+    validator: str | None = None
+
+    @property
+    def is_part(self) -> bool:
+        return bool(self.offset) or self.end is not None
+
+
 class HttpFetcher:
     """A Fetcher. Made by HttpResolver."""
 
-    def __init__(
-        self, repository: Reference, *, hosts: Sequence[Host], transport: Transport, tokens: Tokens
-    ) -> None:
-        self.repository = repository
-        self._hosts = hosts
-        self._transport = transport
-        self._tokens = tokens
+    def __init__(self, client: Client) -> None:
+        self.repository = client.repository
+        self._client = client
 
-    def open(self, target: Target, /, *, offset: int = 0, validator: str | None = None) -> HttpStream:
+    def resolve(self, reference: Reference) -> Descriptor:
+        """What a tag or digest of the repository stands for; see ``Resolver.resolve``."""
+        return resolve(self._client, reference)
+
+    def open(
+        self, target: Target, /, *, offset: int = 0, end: int | None = None, validator: str | None = None
+    ) -> HttpStream:
         needed = "pull" if target.digest is not None else "resolve"
-        hosts = [host for host in self._hosts if needed in host.capabilities]
-        if not hosts:
-            raise FailedPrecondition(f"{self._subject(target)}: no host may {needed!r}; see its hosts.toml")
-        failures: list[DistoreError] = []
-        missing: NotFound | None = None
-        for host in hosts:
-            for kind in _kinds(target):
-                try:
-                    return self._open(host, kind, target, offset, validator)
-                except NotFound as error:
-                    missing = error
-                except DeadlineExceeded:
-                    raise
-                except DistoreError as error:
-                    failures.append(error)
-                    missing = None
-                    break  # the next host
-        if missing is None:
-            raise failures[-1]
-        asked = ", ".join(host.netloc for host in hosts)
-        others = "".join(f"; {failure}" for failure in failures)
-        raise NotFound(f"{self._subject(target)}: not found (asked {asked}){others}") from missing
 
-    def _open(self, host: Host, kind: str, target: Target, offset: int, validator: str | None) -> HttpStream:
+        def attempt(host: Host) -> HttpStream:
+            kinds = _kinds(target)
+            for kind in kinds[:-1]:
+                try:
+                    return self._open(host, kind, target, span)
+                except NotFound:
+                    continue
+            return self._open(host, kinds[-1], target, span)
+
+        span = _Span(offset=offset, end=end, validator=validator)
+        return self._client.ask(needed, self._subject(target), attempt)
+
+    def _open(self, host: Host, kind: str, target: Target, span: _Span) -> HttpStream:
         """From one place; without a range when the answer to a range makes no sense."""
-        subject = self._subject(target)
+        subject, offset = self._subject(target), span.offset
         headers = {"Accept": _accept(kind, target)}
-        if offset:
-            headers["Range"] = f"bytes={offset}-"
-            if validator:
-                headers["If-Range"] = validator
-        response = self._get(host, f"{kind}/{quote(target.name, safe=':')}", headers)
+        if span.is_part:
+            headers["Range"] = f"bytes={offset}-{'' if span.end is None else span.end - 1}"
+            if span.validator:
+                headers["If-Range"] = span.validator
+        response = self._client.request(
+            host,
+            "GET",
+            f"{kind}/{quote(target.name, safe=':')}",
+            headers=headers,
+            scope=self._client.scope(PULL),
+        )
         try:
             stream = _stream(response, target, offset, f"{subject} from {host.netloc}")
         except BaseException:
@@ -114,40 +119,10 @@ class HttpFetcher:
             raise
         if stream is not None:
             return stream
-        if offset and response.status in (206, 416):
+        if span.is_part and response.status in (206, 416):
             response.discard()
-            return self._open(host, kind, target, 0, None)
+            return self._open(host, kind, target, _Span())
         raise error_from(response, subject)
-
-    def _get(self, host: Host, path: str, headers: dict[str, str]) -> Response:
-        """One GET with whatever token is known, and another with the one it asks for."""
-        server = f"{host.scheme}://{host.netloc}"
-        scope = f"repository:{self.repository.path}:pull"
-        token = self._tokens.known(server, scope)
-        response = self._send(host, path, headers, token)
-        if response.status != 401:
-            return response
-        challenges = parse_challenges(response.headers("www-authenticate"))
-        if not challenges:
-            return response
-        response.discard()
-        token = self._tokens.answer(challenges, server=server, scope=scope, refused=token, trust=_trust(host))
-        return self._send(host, path, headers, token)
-
-    def _send(self, host: Host, path: str, headers: dict[str, str], token: str | None) -> Response:
-        query = f"?{urlencode({'ns': host.namespace})}" if host.namespace else ""
-        private = dict(host.headers)
-        if token is not None:
-            private = {name: value for name, value in private.items() if name.lower() != "authorization"}
-            private["Authorization"] = f"Bearer {token}"
-        return self._transport.request(
-            "GET",
-            f"{host.url}/{self.repository.path}/{path}{query}",
-            headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers},
-            private=private,
-            trust=_trust(host),
-            connect_timeout=host.connect_timeout,
-        )
 
     def _subject(self, target: Target) -> str:
         name = f"{self.repository.domain}/{self.repository.path}"
@@ -192,10 +167,6 @@ def _kinds(target: Target) -> tuple[str, ...]:
 
 def _accept(kind: str, target: Target) -> str:
     return target.media_type or (MANIFEST_ACCEPT if kind == "manifests" else "*/*")
-
-
-def _trust(host: Host) -> Trust:
-    return Trust(ca=host.ca, client=host.client, skip_verify=host.skip_verify)
 
 
 def _media_type(response: Response) -> str | None:

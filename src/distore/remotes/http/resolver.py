@@ -6,25 +6,39 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from distore._internal.retry import Retrier
 from distore.errors import InvalidArgument
 from distore.oci.reference import Reference
+from distore.remotes.credentials import FileCredentials
 from distore.remotes.http.address import with_port
-from distore.remotes.http.auth import Tokens
+from distore.remotes.http.auth import Authorizer
 from distore.remotes.http.body import Limits
+from distore.remotes.http.client import Client
 from distore.remotes.http.fetcher import HttpFetcher
+from distore.remotes.http.health import Health
 from distore.remotes.http.hosts import host_at, hosts_of
+from distore.remotes.http.pusher import HttpPusher
+from distore.remotes.http.repository import HttpRepository, catalog
 from distore.remotes.http.transport import Transport
+from distore.remotes.sessions import NoSessions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
+    from distore.errors import Unavailable
+    from distore.oci.descriptor import Descriptor
+    from distore.remotes.http.hosts import Host
     from distore.remotes.options import RegistryOptions
+    from distore.remotes.sessions import Sessions
 
 
 class HttpResolver:
     """A Resolver. Safe to share between threads; leaving the ``with`` block closes connections.
 
     Args:
+        sessions: Keeps uploads that break off.
+        on_retry: Told of a request that is sent again: the error, the pause in seconds, and how many
+            attempts are left.
         limits: Time limits; the floor of ``options.min_speed`` replaces theirs.
         clock: Monotonic seconds.
     """
@@ -33,10 +47,15 @@ class HttpResolver:
         self,
         options: RegistryOptions,
         *,
+        sessions: Sessions | None = None,
+        on_retry: Callable[[Unavailable, float, int], None] | None = None,
         limits: Limits = Limits(),  # noqa: B008 - immutable
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._options = options
+        self._sessions = sessions or NoSessions()
+        self._on_retry = on_retry
+        self._health = Health(clock=clock)
         self._transport = Transport(
             limits=replace(limits, min_speed=options.min_speed),
             ca=options.ca,
@@ -44,11 +63,34 @@ class HttpResolver:
             proxies=options.proxies,
             clock=clock,
         )
-        self._tokens = Tokens(self._transport, clock=clock)
+        self._authorizer = Authorizer(
+            self._transport, clock=clock, credentials=FileCredentials(options.auth_files)
+        )
+
+    def resolve(self, reference: Reference, /) -> Descriptor:
+        return self.fetcher(reference).resolve(reference)
 
     def fetcher(self, repository: Reference, /) -> HttpFetcher:
         hosts = hosts_of(repository.domain, self._options)
-        return HttpFetcher(repository, hosts=hosts, transport=self._transport, tokens=self._tokens)
+        return HttpFetcher(self._client(repository, hosts))
+
+    def pusher(self, reference: Reference, /) -> HttpPusher:
+        hosts = hosts_of(reference.domain, self._options)
+        return HttpPusher(
+            self._client(reference, hosts),
+            reference,
+            sessions=self._sessions,
+            new_retrier=lambda: Retrier(on_retry=self._on_retry),
+        )
+
+    def repository(self, repository: Reference, /) -> HttpRepository:
+        """Tags, referrers and deletion of a repository."""
+        return HttpRepository(self._client(repository, hosts_of(repository.domain, self._options)))
+
+    def catalog(self, registry: str, /) -> Iterator[str]:
+        """The repositories of a registry, ``host[:port]``, where it lists them."""
+        nobody = Reference(domain=registry, path="library/catalog")
+        return catalog(self._client(nobody, hosts_of(registry, self._options)), registry)
 
     def fetcher_at(self, url: str, /) -> HttpFetcher:
         """For one server and repository, ``http(s)://HOST/REPOSITORY``, whatever hosts.toml says.
@@ -62,11 +104,24 @@ class HttpResolver:
             raise InvalidArgument(f"registry {url[:80]!r}: leave out the tag or digest")
         # With its port even a name without a dot, as containers have them, is a domain.
         repository = replace(named, domain=with_port(host.scheme, host.netloc))
-        return HttpFetcher(repository, hosts=(host,), transport=self._transport, tokens=self._tokens)
+        return HttpFetcher(self._client(repository, (host,)))
+
+    def abort(self) -> None:
+        """Break off every transfer that runs: whoever reads gets Unavailable at once."""
+        self._transport.abort()
 
     def close(self) -> None:
         """Close the connections."""
         self._transport.close()
+
+    def _client(self, repository: Reference, hosts: Sequence[Host]) -> Client:
+        return Client(
+            repository,
+            hosts=hosts,
+            transport=self._transport,
+            authorizer=self._authorizer,
+            health=self._health,
+        )
 
     def __enter__(self) -> HttpResolver:
         return self

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Final
+from contextlib import suppress
+from socket import SHUT_RDWR
+from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urljoin
+from weakref import WeakSet
 
 from urllib3 import PoolManager, ProxyManager, Timeout, disable_warnings, exceptions
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -22,10 +25,20 @@ from distore.remotes.http.tls import Trust
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from urllib.parse import SplitResult
 
+
+class Body(Protocol):
+    """What a request carries: its length in bytes, and its pieces from the first one on, as often
+    as it is iterated. ``bytes`` will not do: iterating them gives numbers."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[bytes]: ...
+
+
 _REDIRECTS: Final = frozenset((301, 302, 303, 307, 308))
+_SAME_METHOD: Final = frozenset((307, 308))
 _POOLS: Final = 16
 _CONNECTIONS: Final = 16  # kept open for each host
 
@@ -55,6 +68,7 @@ class Transport:
         self._proxies = proxies or {}
         self._clock = clock
         self._guard = threading.Lock()
+        self._wires: WeakSet[socket.socket] = WeakSet()
         self._managers: dict[tuple[Trust | None, str | None], PoolManager] = {}
 
     def request(
@@ -66,11 +80,13 @@ class Transport:
         private: Mapping[str, str] | None = None,
         trust: Trust = Trust(),  # noqa: B008 - immutable
         connect_timeout: float | None = None,
+        body: Body | None = None,
     ) -> Response:
         """The answer after redirects, whatever its status.
 
         Args:
-            method: GET or HEAD.
+            body: Sent again, from its start, wherever a redirect leads that keeps the method
+                (307, 308); any other redirect is followed with a GET, as every client does.
             private: Headers for the origin of ``url`` only. They and the client certificate are
                 gone for good once a redirect leads elsewhere.
             connect_timeout: Seconds, instead of the limit's.
@@ -92,11 +108,14 @@ class Transport:
                 headers={**headers, **(private or {})} if at_home else headers,
                 trust=trust if at_home else self.elsewhere(trust),
                 connect_timeout=connect_timeout,
+                body=body,
             )
             location = response.header("location")
             if response.status not in _REDIRECTS or not location:
                 return response
             response.discard()
+            if body is not None and response.status not in _SAME_METHOD:
+                method, body = "GET", None
             url, there = _destination(url, location)
             if (here.scheme, there.scheme) == ("https", "http"):
                 raise PermissionDenied(f"{here.netloc}: redirects from https to http ({there.netloc})")
@@ -107,6 +126,14 @@ class Transport:
     def elsewhere(self, trust: Trust) -> Trust:
         """``trust`` for another server than the one it was made for."""
         return trust.abroad(skip_verify=self._skip_verify)
+
+    def abort(self) -> None:
+        """Break off every answer that is being read; the transport can be used on."""
+        with self._guard:
+            wires = list(self._wires)
+        for wire in wires:
+            with suppress(OSError):  # closed already
+                wire.shutdown(SHUT_RDWR)
 
     def close(self) -> None:
         """Close the connections that nobody uses."""
@@ -124,6 +151,7 @@ class Transport:
         headers: Mapping[str, str],
         trust: Trust,
         connect_timeout: float | None,
+        body: Body | None,
     ) -> Response:
         limits, where = self._limits, parts.netloc
         now = self._clock()
@@ -134,7 +162,8 @@ class Transport:
             raw = manager.urlopen(
                 method,
                 url,
-                headers=headers,
+                body=body,
+                headers=headers if body is None else {**headers, "Content-Length": str(len(body))},
                 redirect=False,
                 retries=False,
                 preload_content=False,
@@ -148,6 +177,9 @@ class Transport:
                 error, where, expired=expired, patience=read if silent else connect
             ) from error
         wire = getattr(raw.connection, "wire", None)
+        if wire is not None:
+            with self._guard:
+                self._wires.add(wire)
         return Response(raw, where=where, wire=wire, limits=limits, clock=self._clock)
 
     def _manager(self, parts: SplitResult, trust: Trust) -> PoolManager:

@@ -1,0 +1,1 @@
+"""Images as the graph of their manifests: children, walk, platform selection."""

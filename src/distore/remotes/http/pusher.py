@@ -1,0 +1,186 @@
+"""HttpPusher: objects into one repository (OCI distribution-spec, "Push")."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
+
+from distore.content.blobs import read_blob
+from distore.errors import (
+    DataLoss,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+)
+from distore.images.children import has_children
+from distore.oci.digest import Digest
+from distore.oci.manifest import MAX_MANIFEST_SIZE, parse_manifest
+from distore.remotes.http.bodies import Whole
+from distore.remotes.http.client import PUSH
+from distore.remotes.http.errors import error_from
+from distore.remotes.http.fallback import add_referrer
+from distore.remotes.http.upload import Upload
+from distore.remotes.mismatch import wrong_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from distore._internal.retry import Retrier
+    from distore.content.store import Provider
+    from distore.oci.descriptor import Descriptor
+    from distore.oci.reference import Reference
+    from distore.remotes.http.client import Client
+    from distore.remotes.http.hosts import Host
+    from distore.remotes.sessions import Sessions
+
+_PIECE: Final = 1024 * 1024  # bytes read at a time to find damage
+
+
+class HttpPusher:
+    """A Pusher. Made by HttpResolver.
+
+    Args:
+        reference: The repository, and the tag that ``tag`` gives.
+        sessions: Where uploads that break off are kept.
+        new_retrier: Makes the Retrier of one object.
+    """
+
+    parallel: int | None = None
+
+    def __init__(
+        self,
+        client: Client,
+        reference: Reference,
+        *,
+        sessions: Sessions,
+        new_retrier: Callable[[], Retrier],
+    ) -> None:
+        self._client = client
+        self._reference = reference
+        self._sessions = sessions
+        self._new_retrier = new_retrier
+
+    @property
+    def name(self) -> str:
+        return str(self._reference)
+
+    def exists(self, descriptor: Descriptor, /) -> bool:
+        kind = "manifests" if has_children(descriptor) else "blobs"
+
+        def ask() -> bool:
+            response = self._client.request(
+                self._host(),
+                "HEAD",
+                f"{kind}/{descriptor.digest}",
+                headers={"Accept": descriptor.media_type} if kind == "manifests" else {},
+                scope=self._client.scope(PUSH),
+            )
+            if response.status == 200:
+                response.discard()
+                return response.length in (None, descriptor.size)
+            if response.status == 404:
+                response.discard()
+                return False
+            raise error_from(response, self._subject(descriptor))
+
+        return self._new_retrier().run(ask)
+
+    def push(
+        self,
+        descriptor: Descriptor,
+        provider: Provider,
+        /,
+        *,
+        sources: Sequence[str] = (),
+        on_progress: Callable[[int], None] = lambda _offset: None,
+    ) -> str:
+        if self.exists(descriptor):
+            return "present"
+        if has_children(descriptor):
+            self._put(descriptor, provider, descriptor.digest)
+            return "pushed"
+        upload = Upload(
+            self._client,
+            self._host(),
+            descriptor,
+            sources=[source for source in sources if source != self._client.repository.path],
+            sessions=self._sessions,
+            retrier=self._new_retrier(),
+            on_progress=on_progress,
+        )
+        with provider.reader(descriptor.digest) as reader:
+            if reader.size != descriptor.size:
+                raise DataLoss(
+                    f"content {descriptor.digest}: {reader.size} bytes are here, its manifest says"
+                    f" {descriptor.size}"
+                )
+            try:
+                return upload.run(reader)
+            except InvalidArgument as error:
+                # The registry verifies; only when it complains is it worth looking who is wrong.
+                _check(descriptor, provider)
+                raise FailedPrecondition(str(error)) from error
+
+    def tag(self, descriptor: Descriptor, provider: Provider, /) -> None:
+        self._put(descriptor, provider, self._reference.tag or descriptor.digest)
+
+    def _put(self, descriptor: Descriptor, provider: Provider, name: str) -> None:
+        data = descriptor.data or read_blob(provider, descriptor.digest, max_size=MAX_MANIFEST_SIZE)
+        subject = (
+            f"{self._reference.name}:{name}" if name == self._reference.tag else self._subject(descriptor)
+        )
+
+        def put() -> bool:
+            response = self._client.request(
+                self._host(),
+                "PUT",
+                f"manifests/{quote(name, safe=':')}",
+                headers={"Content-Type": descriptor.media_type},
+                scope=self._client.scope(PUSH),
+                body=Whole(data),
+            )
+            if response.status not in (200, 201, 202, 204):
+                error = error_from(response, subject)
+                if isinstance(error, InvalidArgument | NotFound):
+                    raise FailedPrecondition(f"{error}; the registry refuses the manifest") from error
+                raise error
+            response.discard()
+            _check_told(response.header("docker-content-digest"), descriptor, subject)
+            return response.header("oci-subject") is not None
+
+        knows_subjects = self._new_retrier().run(put)
+        about = parse_manifest(data, media_type=descriptor.media_type, subject=descriptor.digest)
+        if about.subject is not None and not knows_subjects:
+            add_referrer(self._client, self._host(), descriptor, about)
+
+    def _host(self) -> Host:
+        return self._client.ask("push", self._reference.name, lambda host: host)
+
+    def _subject(self, descriptor: Descriptor) -> str:
+        return f"{self._client.repository.name}@{descriptor.digest}"
+
+
+def _check(descriptor: Descriptor, provider: Provider) -> None:
+    """Raises:
+    DataLoss: What ``provider`` has is not what the digest says.
+    """
+    verifier = descriptor.digest.verifier()
+    with provider.reader(descriptor.digest) as reader:
+        at = 0
+        while piece := reader.read_at(_PIECE, at):
+            verifier.update(piece)
+            at += len(piece)
+    if not verifier.verified():
+        raise DataLoss(f"content {descriptor.digest}: damaged; nothing of it was pushed. Run dist fsck")
+
+
+def _check_told(text: str | None, descriptor: Descriptor, subject: str) -> None:
+    """What the registry says it stored must be what was sent."""
+    if not text:
+        return
+    try:
+        told = Digest(text.strip())
+    except InvalidArgument as error:
+        raise FailedPrecondition(f"{subject}: docker-content-digest: {error}") from error
+    if told.algorithm == descriptor.digest.algorithm and told != descriptor.digest:
+        raise wrong_digest(subject, expected=descriptor.digest, actual=told)

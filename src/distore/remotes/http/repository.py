@@ -1,0 +1,155 @@
+"""HttpRepository: what a registry tells of a repository, and what it can be told to forget."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from distore.errors import FailedPrecondition, InvalidArgument, NotFound
+from distore.oci import mediatypes
+from distore.oci.descriptor import Descriptor
+from distore.oci.manifest import Index, parse_manifest
+from distore.remotes.fetch import fetch_document
+from distore.remotes.http.client import DELETE, PULL
+from distore.remotes.http.errors import error_from
+from distore.remotes.http.fetcher import HttpFetcher
+from distore.remotes.http.listing import PAGE, pages, texts
+from distore.remotes.resolver import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from distore.oci.digest import Digest
+    from distore.oci.reference import Reference
+    from distore.remotes.http.client import Client
+
+
+class HttpRepository:
+    """One repository; made by HttpResolver."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def tags(self) -> Iterator[str]:
+        """Every tag, in the registry's order, which is lexical by the specification.
+
+        Raises:
+            NotFound: No such repository.
+        """
+        client = self._client
+        subject = f"tags of {client.repository.name}"
+        host = client.ask("resolve", subject, lambda host: host)
+        for page in pages(
+            client,
+            host,
+            f"{host.url}/{client.repository.path}/tags/list",
+            scope=client.scope(PULL),
+            subject=subject,
+            query={"n": str(PAGE)},
+            headers={},
+        ):
+            yield from texts(page, "tags", subject=subject)
+
+    def referrers(self, digest: Digest, *, artifact_type: str | None = None) -> Iterator[Descriptor]:
+        """What refers to a manifest: by the API, or by the fallback tag where there is none.
+
+        The artifact type is compared here too: registries may pass over the filter, and some
+        indexes of fallback tags have it wrong.
+        """
+        for descriptor in self._referrers(digest, artifact_type):
+            if artifact_type is None or descriptor.artifact_type == artifact_type:
+                yield descriptor
+
+    def delete(self, target: Target) -> None:
+        """Remove a tag, a manifest or a blob, whichever the registry finds under the name.
+
+        Raises:
+            NotFound: There is none.
+            Unimplemented: The registry deletes nothing.
+        """
+        client = self._client
+        subject = f"{client.repository.name}@{target.name}"
+        kinds = ("manifests",) if target.tag else ("manifests", "blobs")
+        host = client.ask("push", subject, lambda host: host)
+        for kind in kinds:
+            response = client.request(
+                host,
+                "DELETE",
+                f"{kind}/{quote(target.name, safe=':')}",
+                headers={},
+                scope=client.scope(DELETE),
+            )
+            if response.status in (200, 202, 204):
+                response.discard()
+                return
+            if response.status != 404 or kind == kinds[-1]:
+                raise error_from(response, subject)
+            response.discard()
+
+    def _referrers(self, digest: Digest, artifact_type: str | None) -> Iterator[Descriptor]:
+        client = self._client
+        subject = f"referrers of {client.repository.name}@{digest}"
+        host = client.ask("resolve", subject, lambda host: host)
+        query = {"artifactType": artifact_type} if artifact_type else {}
+        try:
+            for page in pages(
+                client,
+                host,
+                f"{host.url}/{client.repository.path}/referrers/{digest}",
+                scope=client.scope(PULL),
+                subject=subject,
+                query=query,
+                headers={"Accept": mediatypes.OCI_INDEX},
+            ):
+                yield from _manifests(page, subject)
+        except (NotFound, InvalidArgument):  # no such API
+            yield from self._by_tag(digest)
+
+    def _by_tag(self, digest: Digest) -> Iterator[Descriptor]:
+        target = Target(tag=fallback_tag(digest), media_type=mediatypes.OCI_INDEX)
+        try:
+            document = fetch_document(HttpFetcher(self._client), target)
+        except NotFound:
+            return
+        parsed = parse_manifest(document.data, media_type=None, subject=target.name)
+        if isinstance(parsed, Index):
+            yield from parsed.manifests
+
+
+def catalog(client: Client, registry: str) -> Iterator[str]:
+    """Every repository of a registry that lists them.
+
+    Raises:
+        NotFound, Unauthenticated, PermissionDenied: It does not.
+    """
+    subject = f"catalog of {registry}"
+    host = client.ask("resolve", subject, lambda host: host)
+    for page in pages(
+        client,
+        host,
+        f"{host.url}/_catalog",
+        scope="registry:catalog:*",
+        subject=subject,
+        query={"n": str(PAGE)},
+        headers={},
+    ):
+        yield from texts(page, "repositories", subject=subject)
+
+
+def fallback_tag(digest: Digest) -> str:
+    """The tag that stands for the referrers of a digest (distribution-spec, "Referrers Tag Schema")."""
+    return f"{digest.algorithm[:32]}-{digest.encoded[:64]}"
+
+
+def described(reference: Reference, descriptor: Descriptor) -> str:
+    """What messages call an object of a repository."""
+    return f"{reference.name}@{descriptor.digest}"
+
+
+def _manifests(page: dict[str, object], subject: str) -> list[Descriptor]:
+    try:
+        parsed = parse_manifest(json.dumps(page).encode(), media_type=mediatypes.OCI_INDEX, subject=subject)
+    except InvalidArgument as error:
+        raise FailedPrecondition(f"{subject}: the answer is no index: {error}") from error
+    return list(parsed.manifests) if isinstance(parsed, Index) else []
