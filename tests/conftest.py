@@ -16,16 +16,17 @@ if TYPE_CHECKING:
 
     from distore.content.local.store import LocalStore
 
-_VARIABLES = ("DIST_", "CONTAINERD_")
+_VARIABLES = ("DIST_", "CONTAINERD_", "DOCKER_", "REGISTRY_AUTH_FILE", "XDG_")
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test sees what the person who runs it has set."""
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test sees what the person who runs it has set, or whom they are logged in as."""
     for name in list(os.environ):
         if name.startswith(_VARIABLES) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("HOME", str(tmp_path_factory.getbasetemp() / "nobody"))
 
 
 @pytest.fixture

@@ -86,3 +86,44 @@ class _Run(Generic[T, R]):
             self._out.put(None)
         except BaseException as error:  # noqa: BLE001 - handed to the caller, who raises it
             self._out.put(error)
+
+
+def gather(
+    loop: Callable[[Callable[[R], None]], None], *, workers: int, stop: Callable[[], None]
+) -> Iterator[R]:
+    """Run ``loop(emit)`` in each of ``workers`` threads; yield what they emit until all return.
+
+    The first exception of a loop calls ``stop``, which must make the others return or raise soon,
+    and is raised here once they have. So does closing the iterator, or an exception in the thread
+    that reads it, Ctrl-C for one.
+    """
+    told: queue.Queue[tuple[R] | BaseException | None] = queue.Queue()
+
+    def one() -> None:
+        try:
+            loop(lambda item: told.put((item,)))
+            told.put(None)
+        except BaseException as error:  # noqa: BLE001 - handed to the caller, who raises it
+            told.put(error)
+
+    threads = [threading.Thread(target=one, name=f"distore-crew-{n}", daemon=True) for n in range(workers)]
+    for thread in threads:
+        thread.start()
+    running, failure = workers, None
+    try:
+        while running:
+            got = told.get()
+            if isinstance(got, tuple):
+                yield got[0]
+                continue
+            running -= 1
+            if got is not None and failure is None:
+                failure = got
+                stop()
+        if failure is not None:
+            raise failure
+    finally:
+        if running:
+            stop()
+        for thread in threads:
+            thread.join()

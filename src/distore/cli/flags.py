@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 
     from distore.cli.output import Output
     from distore.config import Config
+    from distore.images.select import Selection
 
 DEFAULT_ROOT: Final = ".content"
 ROOT_VARIABLES: Final = ("DIST_ROOT", "CONTAINERD_DIST_CONTENT_STORE")
+DEFAULT_CONCURRENCY: Final = 6
+MAX_CONCURRENCY: Final = 64
 _SIZE_SUFFIXES: Final = {
     "": 1,
     "k": 1000,
@@ -63,6 +66,61 @@ def add_registry(parser: argparse.ArgumentParser) -> None:
         metavar="BYTES",
         help="replace a connection that gives fewer bytes a second over 30s (default: 1024; 0: never)",
     )
+    parser.add_argument(
+        "--authfile",
+        metavar="FILE",
+        help="credentials are here (default: $REGISTRY_AUTH_FILE, or where podman and docker have them)",
+    )
+
+
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """Flags that choose among the platforms of an image."""
+    parser.add_argument(
+        "--platform",
+        action="append",
+        default=[],
+        metavar="P",
+        help="which image of an index, such as linux/arm64; may be given again (default: this machine's)",
+    )
+    parser.add_argument("--all-platforms", action="store_true", help="every image of an index")
+    parser.add_argument(
+        "--referrers", action="store_true", help="also signatures, attestations and SBOMs about the images"
+    )
+
+
+def add_transfer(parser: argparse.ArgumentParser) -> None:
+    """Flags of verbs that move many bytes."""
+    parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")
+    parser.add_argument(
+        "--concurrency",
+        type=count,
+        default=DEFAULT_CONCURRENCY,
+        metavar="N",
+        help=f"connections at once, for all blobs together (default: {DEFAULT_CONCURRENCY})",
+    )
+    parser.add_argument(
+        "--limit-rate",
+        type=size,
+        default=0,
+        metavar="BYTES",
+        help="bytes a second for all connections together, such as 10Mi (default: no limit)",
+    )
+
+
+def selection(args: argparse.Namespace, *, default: Sequence[str] | None = None) -> Selection:
+    """What ``add_selection`` parsed; without a choice ``default`` platforms, or this machine's."""
+    from distore.images.select import Selection
+    from distore.oci.platform import Platform
+
+    if args.all_platforms and args.platform:
+        raise InvalidArgument("--all-platforms and --platform: want one of them")
+    if args.all_platforms:
+        return Selection()
+    machine = os.uname()
+    host = Platform.host(system=machine.sysname, machine=machine.machine)
+    names = args.platform or default
+    platforms = [Platform.parse(text, host=host) for text in names] if names else [host]
+    return Selection(platforms=tuple(platforms), attestations=args.referrers)
 
 
 def registry_config(config: Config, args: argparse.Namespace) -> Config:
@@ -81,8 +139,25 @@ def registry_config(config: Config, args: argparse.Namespace) -> Config:
         ca=args.ca,
         min_speed=args.min_speed or None,
         proxies=dict(proxies),
+        auth_files=auth_files(args.authfile),
     )
     return config._replace(registry=options)
+
+
+def auth_files(given: str | None) -> tuple[str, ...]:
+    """Where credentials may be, in the order to look (containers-auth.json(5)).
+
+    A file that is named is the only one.
+    """
+    named = given or os.environ.get("REGISTRY_AUTH_FILE")
+    if named:
+        return (named,)
+    home = os.path.expanduser("~")
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    podman = f"{runtime}/containers" if runtime else f"/run/containers/{os.getuid()}"
+    settings = os.environ.get("XDG_CONFIG_HOME") or f"{home}/.config"
+    docker = os.environ.get("DOCKER_CONFIG") or f"{home}/.docker"
+    return (f"{podman}/auth.json", f"{settings}/containers/auth.json", f"{docker}/config.json")
 
 
 class ticker:  # noqa: N801 - reads as the noun it is
@@ -130,6 +205,13 @@ def size(text: str) -> int:
     if factor is None or not (digits.isascii() and digits.isdecimal()) or len(digits) > 19:
         raise InvalidArgument(f"size {text[:40]!r}: want a number of bytes, 0 or more")
     return int(digits) * factor
+
+
+def count(text: str) -> int:
+    """A whole number from 1 to MAX_CONCURRENCY."""
+    if not (text.isascii() and text.isdecimal() and len(text) < 5 and 1 <= int(text) <= MAX_CONCURRENCY):
+        raise InvalidArgument(f"number {text[:40]!r}: want 1 to {MAX_CONCURRENCY}")
+    return int(text)
 
 
 def label(text: str) -> tuple[str, str]:

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 
 # Verb -> one-line summary; the module has the verb's name, - as _. A test compares with its SUMMARY.
 VERBS: Final[Mapping[str, str]] = {
+    "pull": "bring an image from a registry into the store",
+    "push": "send an image of the store to a registry",
     "fetch": "write an object of a registry to standard output, or into the store",
     "ingest": "store standard input as one blob and print its digest",
     "commit": "make a kept ingest visible as a blob",
@@ -24,6 +26,9 @@ VERBS: Final[Mapping[str, str]] = {
     "delete": "remove blobs",
     "fsck": "verify every blob, quarantine or repair the damaged ones",
     "ls-layers": "print the digest and size of each layer of a manifest on standard input",
+    "login": "check credentials for a registry and keep them",
+    "logout": "forget the credentials for a registry",
+    "registry": "show how a registry is reached, and whether it answers",
     "completion": "print a shell completion script",
     "version": "print the version",
 }

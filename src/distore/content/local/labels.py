@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 APPLICATION_ID: Final = 0x64697374  # "dist", at byte 68 of the file (sqlite.org/fileformat.html)
 _BUSY_TIMEOUT: Final = 30.0  # seconds that one process waits for another's transaction
 _SCHEMA: Final = f"""
@@ -45,6 +45,14 @@ CREATE TABLE IF NOT EXISTS content_labels (
     key    TEXT NOT NULL,
     value  TEXT NOT NULL,
     PRIMARY KEY (digest, key)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS images (
+    name       TEXT PRIMARY KEY,  -- a whole reference
+    media_type TEXT NOT NULL,
+    digest     TEXT NOT NULL,
+    size       INTEGER NOT NULL,
+    created    INTEGER NOT NULL,  -- microseconds since the epoch, UTC
+    updated    INTEGER NOT NULL
 ) WITHOUT ROWID;
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
@@ -147,6 +155,20 @@ class Records:
             statements: _Statements = [(statement, [(digest,)]) for statement in _FORGET]
             self._write(lambda connection: _execute(connection, statements))
 
+    def query(self, statement: str, *arguments: object) -> list[tuple[object, ...]]:
+        """Rows of one of the other tables; none while there is no database, or an older one."""
+        with self._guard:
+            connection = self._open(make=False)
+            if connection is None or _version(connection) < SCHEMA_VERSION:
+                return []
+            return self._mapped(lambda: connection.execute(statement, arguments).fetchall())
+
+    def change(self, statement: str, *arguments: object) -> int:
+        """Change one of the other tables, durably; the number of rows it touched."""
+        touched: list[int] = []
+        self._write(lambda connection: touched.append(connection.execute(statement, arguments).rowcount))
+        return touched[0]
+
     def damage(self) -> str | None:
         """What SQLite's integrity check finds wrong, in one line; None when all is well."""
         try:
@@ -169,7 +191,7 @@ class Records:
         rows = self._read(query, digest)
         return rows[0][0] if rows and isinstance(rows[0][0], int) else None
 
-    def _read(self, query: str, *arguments: str) -> list[tuple[object, ...]]:
+    def _read(self, query: str, *arguments: object) -> list[tuple[object, ...]]:
         with self._guard:
             connection = self._open(make=False)
             if connection is None:
@@ -181,6 +203,8 @@ class Records:
         with self._guard:
             connection = self._open(make=True)
             assert connection is not None
+            if _version(connection) < SCHEMA_VERSION:
+                self._mapped(lambda: connection.executescript(_SCHEMA))
 
             def transaction() -> None:
                 connection.execute("BEGIN IMMEDIATE")
@@ -214,6 +238,10 @@ class Records:
                 return action()
         except sqlite3.Error as error:
             raise _translate(error, f"store database {self._path}") from error
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _replacing(digest: Digest, labels: Mapping[str, str], updated: int) -> _Statements:

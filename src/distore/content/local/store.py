@@ -198,6 +198,17 @@ class LocalStore:
         """``walk`` without the database: no labels, and ``updated`` is ``created``."""
         return self._walk(None, labels=False)
 
+    def free_space(self) -> int | None:
+        """Bytes that this user may still write where the store lies, or None when nobody tells."""
+        folder = self.root
+        while not os.path.isdir(folder) and folder != os.path.dirname(folder):
+            folder = os.path.dirname(folder)
+        try:
+            there = os.statvfs(folder)
+        except OSError:
+            return None
+        return there.f_bavail * there.f_frsize if there.f_blocks else None
+
     def exists(self) -> bool:
         """Whether there is a store (or an OCI layout) at the root already."""
         return os.path.isdir(self.paths.blobs) or os.path.isdir(self.paths.ingests)

@@ -1,0 +1,59 @@
+"""``dist pull``: an image from a registry into the store."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from distore.cli import flags
+
+if TYPE_CHECKING:
+    import argparse
+
+    from distore.app import App
+    from distore.cli.output import Output
+    from distore.config import Config
+
+SUMMARY: Final = "bring an image from a registry into the store"
+EXAMPLES: Final = (
+    "dist pull redis",
+    "dist pull --platform linux/arm64 --platform linux/amd64 docker.io/library/redis:8",
+    "dist pull --all-platforms --limit-rate 10Mi registry.example/team/app@sha256:010c454d55e5...",
+    "dist pull --json redis | jq -r 'select(.event == \"finished\").descriptor.digest'",
+)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("reference", nargs="+", help="an image, such as redis:8 or host:5000/app@sha256:...")
+    flags.add_selection(parser)
+    flags.add_transfer(parser)
+    flags.add_registry(parser)
+
+
+def config(config: Config, args: argparse.Namespace) -> Config:
+    return flags.registry_config(config, args)
+
+
+def run(args: argparse.Namespace, app: App, out: Output) -> None:
+    from distore.cli.progress import show
+    from distore.errors import DistoreError
+    from distore.oci.reference import Reference
+    from distore.transfer.pull import PullOptions
+
+    options = PullOptions(
+        selection=flags.selection(args),
+        concurrency=args.concurrency,
+        limit_rate=args.limit_rate or None,
+        referrers=args.referrers,
+    )
+    for text in args.reference:
+        try:
+            events = app.pull(Reference.parse(text), options)
+            finished = show(events, out, quiet=args.quiet, clock=time.monotonic)
+        except DistoreError as error:
+            if len(args.reference) == 1:
+                raise
+            out.error(error)
+            continue
+        if finished is not None and not out.as_json:
+            out.line(finished.descriptor.digest)

@@ -1,0 +1,55 @@
+"""``dist push``: an image of the store to a registry."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from distore.cli import flags
+
+if TYPE_CHECKING:
+    import argparse
+
+    from distore.app import App
+    from distore.cli.output import Output
+    from distore.config import Config
+
+SUMMARY: Final = "send an image of the store to a registry"
+EXAMPLES: Final = (
+    "dist push registry.example/team/app:1",
+    "dist push registry.example/team/app:1 docker.io/library/redis:8",
+    "dist push --platform linux/arm64 registry.example/team/app:1-arm64 docker.io/library/redis:8",
+)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("reference", help="where to, such as registry.example/team/app:1")
+    parser.add_argument(
+        "image", nargs="?", help="what: an image of the store, or a digest (default: the one of that name)"
+    )
+    flags.add_selection(parser)
+    flags.add_transfer(parser)
+    flags.add_registry(parser)
+
+
+def config(config: Config, args: argparse.Namespace) -> Config:
+    return flags.registry_config(config, args)
+
+
+def run(args: argparse.Namespace, app: App, out: Output) -> None:
+    from distore.cli.progress import show
+    from distore.images.select import ALL
+    from distore.oci.reference import Reference
+    from distore.transfer.push import PushOptions
+
+    reference = Reference.parse(args.reference)
+    root = app.root_of(args.image or str(reference))
+    chosen = args.platform or args.all_platforms
+    options = PushOptions(
+        selection=flags.selection(args) if chosen else ALL,
+        concurrency=args.concurrency,
+        limit_rate=args.limit_rate or None,
+    )
+    finished = show(app.push(reference, root, options), out, quiet=args.quiet, clock=time.monotonic)
+    if finished is not None and not out.as_json:
+        out.line(finished.descriptor.digest)

@@ -1,0 +1,1 @@
+"""Records beside the content: images."""

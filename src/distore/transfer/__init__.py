@@ -1,0 +1,1 @@
+"""Whole images from one place to another: pull, push, copy, layouts and archives."""

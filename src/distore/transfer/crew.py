@@ -1,0 +1,170 @@
+"""Crew: what each worker of a pull does next."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, Protocol
+
+from distore.content.store import Follower, SegmentWriter
+from distore.errors import AlreadyExists, Locked
+from distore.remotes.refkey import ref_key
+from distore.transfer.download import MIN_GAIN, Download
+from distore.transfer.progress import Done, Moved
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from distore.content.store import Status
+    from distore.oci.descriptor import Descriptor
+    from distore.oci.digest import Digest
+    from distore.remotes.resolver import Fetcher
+    from distore.transfer.download import Part
+    from distore.transfer.pace import Stop, Throttle
+    from distore.transfer.progress import Event
+
+_LOOK: Final = 0.2  # seconds after which a worker without work looks again
+
+
+class SegmentIngester(Follower, Protocol):
+    """An Ingester whose writers take segments, and whose running ingests can be watched."""
+
+    def writer(
+        self, ref: str, /, *, total: int | None = None, expected: Digest | None = None
+    ) -> SegmentWriter:
+        """As ``Ingester.writer``."""
+        ...
+
+
+class Crew:
+    """The blobs of one pull and who brings them. ``work`` runs in each worker at once.
+
+    A worker takes the biggest blob that nobody brings; then what another process had locked; then
+    it takes over half of what is left of the slowest part; then it is done.
+
+    Args:
+        missing: What to bring.
+        labels: What new blobs get.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        store: SegmentIngester,
+        fetcher: Fetcher,
+        missing: Sequence[Descriptor],
+        *,
+        stop: Stop,
+        throttle: Throttle,
+        labels: Mapping[str, str],
+        clock: Callable[[], float],
+    ) -> None:
+        self.fetcher = fetcher
+        self.stop = stop
+        self.throttle = throttle
+        self.labels = labels
+        self.clock = clock
+        self._store = store
+        self._guard = threading.Lock()
+        self._waiting = sorted(missing, key=lambda blob: blob.size)  # the biggest last
+        self._held: list[Descriptor] = []  # another process brings them
+        self._running: list[Download] = []
+        self._emit: Callable[[Event], None] = lambda _event: None
+
+    def emit(self, event: Event, /) -> None:
+        self._emit(event)
+
+    def work(self, emit: Callable[[Event], None]) -> None:
+        """One worker, until nothing is left that it could do.
+
+        Raises:
+            Cancelled: ``stop`` is set.
+            DistoreError: A blob cannot be had; what came of it is kept.
+        """
+        self._emit = emit  # the same queue for all of them
+        while True:
+            self.stop.check()
+            taken = self._next() or self._half()
+            if taken is not None:
+                self._bring(*taken)
+                continue
+            with self._guard:
+                if not (self._waiting or self._held or self._running):
+                    return
+            self.stop.sleep(_LOOK)
+
+    def _next(self) -> tuple[Download, Part] | None:
+        """A blob that nobody brings, begun."""
+        while True:
+            with self._guard:
+                follow = not self._waiting
+                if not (self._waiting or self._held):
+                    return None
+                blob = self._held.pop() if follow else self._waiting.pop()
+            download = self._begun(blob, follow=follow)
+            if download is not None:
+                return download, download.first()
+
+    def _begun(self, blob: Descriptor, *, follow: bool) -> Download | None:
+        """None: it is there by now, or another process brings it."""
+        ref = ref_key(blob.media_type, blob.digest)
+        while True:
+            try:
+                writer = self._store.writer(ref, total=blob.size, expected=blob.digest)
+            except AlreadyExists:
+                self._there(blob)
+                return None
+            except Locked:
+                if not follow:
+                    with self._guard:
+                        self._held.append(blob)
+                    return None
+            else:
+                break
+            if self._followed(ref, blob):
+                self._there(blob)
+                return None
+        try:
+            download = Download(blob, writer, self)
+        except BaseException:
+            writer.close()
+            raise
+        with self._guard:
+            self._running.append(download)
+        return download
+
+    def _followed(self, ref: str, blob: Descriptor) -> bool:
+        """Watch the other process; whether it brought the blob to its end."""
+
+        def look(status: Status) -> None:
+            self.stop.check()
+            self.emit(Moved(digest=blob.digest, offset=status.offset, size=blob.size))
+
+        return self._store.follow(ref, on_progress=look) == blob.digest
+
+    def _there(self, blob: Descriptor) -> None:
+        self.emit(Done(digest=blob.digest, media_type=blob.media_type, size=blob.size, how="followed"))
+
+    def _half(self) -> tuple[Download, Part] | None:
+        """Half of what the slowest part still has to bring."""
+        with self._guard:
+            running = list(self._running)
+        slowest = max(running, key=Download.rest, default=None)
+        if slowest is None or slowest.rest() < MIN_GAIN:
+            return None
+        part = slowest.halve()
+        return None if part is None else (slowest, part)
+
+    def _bring(self, download: Download, part: Part) -> None:
+        if download.work(part):
+            self._drop(download)
+
+    def _drop(self, download: Download) -> None:
+        with self._guard, suppress(ValueError):
+            self._running.remove(download)
+        download.close()
+
+    def close(self) -> None:
+        """Keep what came of the blobs that are not whole; no worker may run any more."""
+        for download in list(self._running):
+            self._drop(download)

@@ -1,0 +1,229 @@
+"""Pull: an image from a registry into a store; nothing that is there travels again."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+from distore._internal.pool import gather
+from distore._internal.retry import Retrier
+from distore.content.blobs import open_writer
+from distore.content.rules import check_labels
+from distore.content.store import IngestManager, Manager, Provider
+from distore.errors import AlreadyExists, InvalidArgument, NotFound
+from distore.images.children import read_manifest
+from distore.images.gclabels import gc_labels
+from distore.images.select import ALL
+from distore.images.walk import walk
+from distore.oci.manifest import parse_manifest
+from distore.remotes.fetch import fetch_document, source_label
+from distore.remotes.refkey import ref_key
+from distore.remotes.resolver import Target
+from distore.transfer.crew import Crew, SegmentIngester
+from distore.transfer.pace import Stop, Throttle
+from distore.transfer.progress import Done, Finished, Noted, Planned, Resolved
+from distore.transfer.space import check_space
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+
+    from distore.errors import Unavailable
+    from distore.images.select import Selection
+    from distore.images.walk import Graph
+    from distore.oci.descriptor import Descriptor
+    from distore.oci.digest import Digest
+    from distore.oci.manifest import Index, Manifest
+    from distore.remotes.resolver import Fetcher
+    from distore.transfer.progress import Event
+
+DEFAULT_CONCURRENCY: Final = 6
+
+
+class PullStore(Provider, Manager, IngestManager, SegmentIngester, Protocol):
+    """What a pull needs of a store."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PullOptions:
+    """How to pull.
+
+    Args:
+        selection: What of an index is wanted.
+        concurrency: Connections at once, for all blobs and parts of blobs together.
+        limit_rate: Bytes a second for all of them together, or None.
+        referrers: Whether what refers to the images comes, too: signatures, attestations, SBOMs.
+        labels: Whether blobs get labels: where they came from, and what manifests keep.
+    """
+
+    selection: Selection = ALL
+    concurrency: int = DEFAULT_CONCURRENCY
+    limit_rate: int | None = None
+    referrers: bool = False
+    labels: bool = True
+
+
+def pull(
+    store: PullStore,
+    fetcher: Fetcher,
+    root: Descriptor,
+    *,
+    name: str,
+    options: PullOptions = PullOptions(),
+    abort: Callable[[], None] = lambda: None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[Event]:
+    """Have ``root`` and all that is wanted below it in ``store``; yields what happens.
+
+    Blobs are whole and verified one by one, the biggest first; a blob that another process
+    brings is followed, after everything that nobody brings. Closing the iterator stops at once
+    and keeps what came.
+
+    Args:
+        name: What events call the image.
+        abort: Breaks off the fetcher's connections, so that nobody waits for one in vain.
+    Raises:
+        NotFound: The image, or a chosen platform, is not there.
+        DiskFull: There is less room than bytes are missing; nothing was fetched yet.
+        DistoreError: As ``fetch``; what came is kept for the next try.
+    """
+    run = _Pull(store, fetcher, options, clock)
+    started, moved = clock(), 0
+    yield Resolved(name=name, descriptor=root)
+    graph = yield from run.plan(root)
+    crew = yield from run.prepare(graph)
+
+    def stop() -> None:
+        run.stop.set()
+        abort()
+
+    workers = max(1, min(options.concurrency, run.useful))
+    try:
+        for event in gather(crew.work, workers=workers, stop=stop):
+            if isinstance(event, Done) and event.how == "fetched":
+                moved += run.missing.get(event.digest, 0)
+            yield event
+    finally:
+        crew.close()
+    size = sum(blob.size for blob in (*graph.blobs(), *graph.documents()))
+    yield Finished(name=name, descriptor=root, size=size, moved=moved, seconds=clock() - started)
+
+
+class _Pull:
+    """What the steps of one pull share."""
+
+    def __init__(
+        self, store: PullStore, fetcher: Fetcher, options: PullOptions, clock: Callable[[], float]
+    ) -> None:
+        self._store = store
+        self._fetcher = fetcher
+        self._options = options
+        self._clock = clock
+        self.stop = Stop()
+        self._source = source_label(fetcher.repository) if options.labels else {}
+        self._notes: list[Noted] = []
+        self.missing: dict[Digest, int] = {}  # bytes to fetch of each blob that is not there
+        self.useful = 1  # workers that can have something to do
+
+    def plan(self, root: Descriptor) -> Generator[Event, None, Graph]:
+        """Have every document of the image in the store."""
+        graph = walk(
+            root, self._document, selection=self._options.selection, workers=self._options.concurrency
+        )
+        yield from self._notes
+        where = self._fetcher.repository.name
+        for child in graph.missing:
+            platform = f" ({child.platform})" if child.platform else ""
+            yield Noted(text=f"{where}@{child.digest}{platform}: not there; passed over")
+        for child in graph.elsewhere:
+            yield Noted(
+                text=f"layer {child.digest}: only to be had from {child.urls[0][:200]!a}; passed over"
+            )
+        return graph
+
+    def prepare(self, graph: Graph) -> Generator[Event, None, Crew]:
+        """Find out what is missing, and whether there is room for it."""
+        blobs = graph.blobs()
+        waiting, kept = [], 0
+        for blob in blobs:
+            if self._is_here(blob):
+                yield Done(digest=blob.digest, media_type=blob.media_type, size=blob.size, how="present")
+                continue
+            there = min(self._offset(blob), blob.size)
+            kept += there
+            self.missing[blob.digest] = blob.size - there
+            waiting.append(blob)
+        missing = sum(self.missing.values())
+        yield Planned(
+            blobs=len(blobs),
+            size=sum(blob.size for blob in blobs),
+            missing_blobs=len(waiting),
+            missing=missing,
+            kept=kept,
+        )
+        check_space(self._store, missing, subject=self._fetcher.repository.name)
+        self.useful = sum(1 + blob.size // (16 * 1024 * 1024) for blob in waiting)
+        return Crew(
+            self._store,
+            self._fetcher,
+            waiting,
+            stop=self.stop,
+            throttle=Throttle(self._options.limit_rate, clock=self._clock, sleep=self.stop.sleep),
+            labels=self._source,
+            clock=self._clock,
+        )
+
+    def _document(self, descriptor: Descriptor) -> Manifest | Index:
+        """From the store, or from the registry into the store."""
+        try:
+            parsed = read_manifest(self._store, descriptor)
+        except NotFound:
+            parsed = self._fetched(descriptor)
+        else:
+            self._label(descriptor, gc_labels(parsed))
+        return parsed
+
+    def _fetched(self, descriptor: Descriptor) -> Manifest | Index:
+        target = Target(digest=descriptor.digest, media_type=descriptor.media_type, size=descriptor.size)
+        retrier = Retrier(on_retry=self._retrying, sleep=self.stop.sleep, clock=self._clock)
+        data = descriptor.data or fetch_document(self._fetcher, target, retrier=retrier).data
+        parsed = parse_manifest(data, media_type=descriptor.media_type, subject=descriptor.digest)
+        labels = {**self._source, **gc_labels(parsed)} if self._options.labels else {}
+        ref = ref_key(descriptor.media_type, descriptor.digest)
+        with suppress(AlreadyExists), open_writer(
+            self._store, ref, total=len(data), expected=descriptor.digest, on_locked="follow"
+        ) as writer:
+            writer.truncate()
+            writer.write(data)
+            writer.commit(size=len(data), labels=labels)
+        return parsed
+
+    def _is_here(self, blob: Descriptor) -> bool:
+        try:
+            info = self._store.info(blob.digest)
+        except NotFound:
+            return False
+        return info.size == blob.size
+
+    def _offset(self, blob: Descriptor) -> int:
+        """Bytes kept from an earlier try."""
+        try:
+            return self._store.status(ref_key(blob.media_type, blob.digest)).offset
+        except NotFound:
+            return 0
+
+    def _label(self, descriptor: Descriptor, wanted: dict[str, str]) -> None:
+        """What a document keeps, should the one who stored it not have said so."""
+        info = self._store.info(descriptor.digest)
+        added = {key: value for key, value in wanted.items() if key not in info.labels}
+        if not (added and self._options.labels):
+            return
+        with suppress(InvalidArgument):
+            check_labels(added)
+            self._store.update(
+                info._replace(labels={**info.labels, **added}), *(f"labels.{key}" for key in added)
+            )
+
+    def _retrying(self, error: Unavailable, pause: float, left: int) -> None:
+        self._notes.append(Noted(text=f"{error}; trying again in {pause:.1f} s ({left} left)"))
