@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, cast
 
 from aiohttp import web
 
 from distore.errors import DistoreError, Unavailable
-from distore.registry.message import Request, Slice
+from distore.registry.incoming import BUFFER, Incoming
+from distore.registry.message import NO_ANSWER, Request, Slice
 
 if TYPE_CHECKING:
     import ssl
@@ -22,6 +24,7 @@ _CHUNK: Final = 256 * 1024  # bytes read and sent at a time where sendfile canno
 _FIRST: Final = 64 * 1024  # bytes that travel with the headers
 _TICK: Final = 0.05  # seconds between two pieces of a connection that is slowed down
 _START_TIMEOUT: Final = 30.0  # seconds
+_WORKERS: Final = 64  # requests at work at once; most wait for their clients
 _LAST_ROUNDS: Final = 10  # of the event loop
 _GRACE: Final = 1.0  # seconds that answers in work get when the server stops
 
@@ -29,11 +32,12 @@ _GRACE: Final = 1.0  # seconds that answers in work get when the server stops
 class RegistryServer:
     """Serves ``handler`` from the moment the ``with`` block is entered until it is left.
 
-    Handlers are called from worker threads, several at once.
+    Handlers are called from worker threads, several at once. Bodies come and go in pieces: a blob
+    is never in memory as a whole, however large.
 
     Args:
         port: 0: a free one; ``address`` tells which.
-        rate: Bytes a second for each connection, or None for as fast as it goes.
+        rate: Bytes a second for each connection and direction, or None for as fast as it goes.
         tls: Speak TLS.
     """
 
@@ -99,8 +103,10 @@ class RegistryServer:
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self._loop.set_default_executor(ThreadPoolExecutor(_WORKERS, thread_name_prefix="distore-registry"))
         self._stopping = asyncio.Event()
-        server = web.Server(self._answer, access_log=None)
+        # A blob that is called gzip is kept as it comes, or its digest would not hold.
+        server = web.Server(self._answer, access_log=None, read_bufsize=BUFFER, auto_decompress=False)
         runner = web.ServerRunner(server, shutdown_timeout=_GRACE)
         await runner.setup()
         try:
@@ -116,32 +122,46 @@ class RegistryServer:
                 await _end_tls(connections)
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        incoming = Incoming(request, rate=self.rate)
+        every = {name: tuple(request.query.getall(name)) for name in request.query}
         plain = Request(
             method=request.method,
             path=request.path,
-            query=dict(request.query),
+            query={name: values[0] for name, values in every.items()},
             headers={name.lower(): value for name, value in request.headers.items()},
+            repeated={name: values for name, values in every.items() if len(values) > 1},
+            body=incoming,
         )
         loop = asyncio.get_running_loop()
-        given = await loop.run_in_executor(None, self._handler, plain)
         try:
-            return await self._send(request, given)
+            given = await loop.run_in_executor(None, self._handler, plain)
+        finally:
+            incoming.close()
+        try:
+            if given.status == NO_ANSWER or request.transport is None:
+                return _hung_up(request)
+            return await self._send(request, given, keep=not incoming.is_awaited)
         finally:
             given.close()
 
-    async def _send(self, request: web.BaseRequest, given: Response) -> web.StreamResponse:
+    async def _send(self, request: web.BaseRequest, given: Response, *, keep: bool) -> web.StreamResponse:
+        """Send an answer; without ``keep`` it is the last one of the connection."""
         response = web.StreamResponse(status=given.status, headers=given.headers)
+        if not keep:
+            response.force_close()
         if "content-length" not in response.headers and given.status != 304:
             response.content_length = given.length
         await response.prepare(request)
         whole = False
         try:
             whole = request.method == "HEAD" or await self._body(request, response, given)
+            if not keep:
+                await response.write_eof()
         except ConnectionError:
             return response  # the client has gone
         finally:
             # A body that ends early must not look like one that is whole.
-            if not whole and request.transport is not None:
+            if not (whole and keep) and request.transport is not None:
                 request.transport.close()
         return response
 
@@ -197,6 +217,13 @@ class RegistryServer:
         if self.rate is not None:
             due = started + sent / self.rate
             await asyncio.sleep(max(0.0, due - asyncio.get_running_loop().time()))
+
+
+def _hung_up(request: web.BaseRequest) -> web.StreamResponse:
+    """End the connection; what is returned goes nowhere."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response(status=503)
 
 
 async def _end_tls(connections: Iterable[asyncio.Transport | None]) -> None:

@@ -1,4 +1,4 @@
-"""Blobs: GET and HEAD of one, whole or in part."""
+"""Blobs: GET and HEAD of one, whole or in part; DELETE."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from distore.registry.ranges import span_of
 
 if TYPE_CHECKING:
     from distore.content.store import Provider, Reader
+    from distore.registry.catalog import Catalog
     from distore.registry.message import Request
 
 
@@ -27,6 +28,17 @@ def get_blob(content: Provider, request: Request, text: str) -> Response:
     except NotFound:
         return errors.refusal(404, errors.BLOB_UNKNOWN, f"blob {digest} is unknown")
     return served(reader, request, digest, media_type=OCTET_STREAM)
+
+
+def delete_blob(catalog: Catalog, repository: str, text: str) -> Response:
+    """Let ``repository`` offer it no more; the store keeps the bytes, for others may have them, too."""
+    try:
+        digest = Digest(text)
+    except InvalidArgument as error:
+        return errors.refusal(400, errors.DIGEST_INVALID, str(error))
+    if not catalog.remove_blob(repository, digest):
+        return errors.refusal(404, errors.BLOB_UNKNOWN, f"blob {digest} is unknown")
+    return Response(status=202)
 
 
 def served(reader: Reader, request: Request, digest: Digest, *, media_type: str) -> Response:

@@ -6,11 +6,13 @@ import json
 from typing import Final
 
 from distore.errors import (
+    DiskFull,
     DistoreError,
     InvalidArgument,
     NotFound,
     OutOfRange,
     PermissionDenied,
+    QuotaExceeded,
     ResourceExhausted,
     Unauthenticated,
     Unavailable,
@@ -19,11 +21,17 @@ from distore.errors import (
 from distore.registry.message import Response
 
 BLOB_UNKNOWN: Final = "BLOB_UNKNOWN"
+BLOB_UPLOAD_INVALID: Final = "BLOB_UPLOAD_INVALID"
+BLOB_UPLOAD_UNKNOWN: Final = "BLOB_UPLOAD_UNKNOWN"
 DENIED: Final = "DENIED"
 DIGEST_INVALID: Final = "DIGEST_INVALID"
+MANIFEST_BLOB_UNKNOWN: Final = "MANIFEST_BLOB_UNKNOWN"
+MANIFEST_INVALID: Final = "MANIFEST_INVALID"
 MANIFEST_UNKNOWN: Final = "MANIFEST_UNKNOWN"
 NAME_INVALID: Final = "NAME_INVALID"
 NAME_UNKNOWN: Final = "NAME_UNKNOWN"
+SIZE_INVALID: Final = "SIZE_INVALID"
+TAG_INVALID: Final = "TAG_INVALID"  # not in OCI's table, but in that of Docker's registry
 TOO_MANY_REQUESTS: Final = "TOOMANYREQUESTS"
 UNAUTHORIZED: Final = "UNAUTHORIZED"
 UNSUPPORTED: Final = "UNSUPPORTED"
@@ -36,6 +44,8 @@ _STATUS: Final[tuple[tuple[type[DistoreError], int, str], ...]] = (
     (NotFound, 404, NAME_UNKNOWN),
     (Unimplemented, 405, UNSUPPORTED),
     (OutOfRange, 416, UNSUPPORTED),
+    (DiskFull, 507, UNKNOWN),
+    (QuotaExceeded, 507, UNKNOWN),
     (ResourceExhausted, 429, TOO_MANY_REQUESTS),
     (Unavailable, 503, UNKNOWN),
 )

@@ -23,31 +23,45 @@ MAX_SIZE: Final = 4 * 1024 * 1024  # bytes (OCI distribution-spec, "Pushing mani
 
 
 def get_manifest(
-    content: Provider, request: Request, *, tags: Mapping[str, Descriptor], name: str
+    content: Provider,
+    request: Request,
+    *,
+    tags: Mapping[str, Descriptor],
+    name: str,
+    types: Mapping[Digest, str] | None = None,
 ) -> Response:
-    """Answer for the manifest that ``name``, a tag or a digest, stands for."""
+    """Answer for the manifest that ``name``, a tag or a digest, stands for.
+
+    Args:
+        types: Media types that are known; the tags, and then the bytes, tell the others.
+    """
     if ":" not in name:
         descriptor = tags.get(name)
         if descriptor is None:
-            return _unknown(name)
+            return unknown(name)
         return _answer(content, request, descriptor.digest, descriptor.media_type)
     try:
         digest = Digest(name)
     except InvalidArgument as error:
         return errors.refusal(400, errors.DIGEST_INVALID, str(error))
-    types = {descriptor.digest: descriptor.media_type for descriptor in tags.values()}
-    return _answer(content, request, digest, types.get(digest))
+    told = {descriptor.digest: descriptor.media_type for descriptor in dict(tags).values()}
+    return _answer(content, request, digest, {**told, **(types or {})}.get(digest))
+
+
+def unknown(name: str) -> Response:
+    """404 for a tag or digest."""
+    return errors.refusal(404, errors.MANIFEST_UNKNOWN, f"manifest {name[:140]} is unknown")
 
 
 def _answer(content: Provider, request: Request, digest: Digest, media_type: str | None) -> Response:
     try:
         reader = content.reader(digest)
     except NotFound:
-        return _unknown(digest)
+        return unknown(digest)
     media_type = media_type or _type_of(reader)
     if media_type is None:
         reader.close()
-        return _unknown(digest)
+        return unknown(digest)
     response = served(reader, request, digest, media_type=media_type)
     # What a tag names may change, whatever a digest names may not.
     kept = {name: value for name, value in response.headers.items() if name != "cache-control"}
@@ -70,7 +84,3 @@ def _type_of(reader: Reader) -> str | None:
     if "manifests" in document:
         return mediatypes.OCI_INDEX
     return mediatypes.OCI_MANIFEST if "layers" in document and "config" in document else None
-
-
-def _unknown(name: str) -> Response:
-    return errors.refusal(404, errors.MANIFEST_UNKNOWN, f"manifest {name[:140]} is unknown")

@@ -4,20 +4,60 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from distore.content.store import Reader
 
+NO_ANSWER: Final = 0  # in the place of a status: the connection ends and nothing is sent
+_CHUNK: Final = 64 * 1024  # bytes read at a time of a body that is kept in memory
+
+
+class Body(Protocol):
+    """What a client sends behind the headers; one thread reads it, once."""
+
+    def read(self, limit: int, /) -> bytes:
+        """Up to ``limit`` bytes, as soon as there are any; ``b""`` is the end.
+
+        Raises:
+            Unavailable: The connection ended or stood still before the body was whole.
+        """
+        ...
+
+
+class BytesBody:
+    """A Body in memory; an empty one unless ``data`` is given."""
+
+    def __init__(self, data: bytes = b"") -> None:
+        self._data = data
+        self._offset = 0
+
+    def read(self, limit: int, /) -> bytes:
+        piece = self._data[self._offset : self._offset + limit]
+        self._offset += len(piece)
+        return piece
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """``path`` is decoded and has no query; header names are lower case."""
+    """``path`` is decoded and has no query; header names are lower case.
+
+    ``query`` has the first value of each name, ``repeated`` all values of the names that came
+    more than once.
+    """
 
     method: str
     path: str
     query: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
+    repeated: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    body: Body = field(default_factory=BytesBody, compare=False, repr=False)
+
+    def values(self, name: str) -> tuple[str, ...]:
+        """Every value that the query has for ``name``."""
+        if name in self.repeated:
+            return self.repeated[name]
+        return (self.query[name],) if name in self.query else ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +73,7 @@ class Slice:
 class Response:
     """A HEAD has the headers of the GET and a body that is not sent.
 
-    Content-Length is that of ``body`` unless a header says otherwise.
+    Content-Length is that of ``body`` unless a header says otherwise. ``status`` may be NO_ANSWER.
     """
 
     status: int
@@ -60,3 +100,18 @@ class FileBacked(Protocol):
 
 
 Handler = Callable[[Request], Response]
+
+
+def small_body(request: Request, *, limit: int) -> bytes | None:
+    """The whole body; None when it has more than ``limit`` bytes, which are not read then.
+
+    Raises:
+        Unavailable: As ``Body.read``.
+    """
+    told = request.headers.get("content-length", "")
+    if told.isascii() and told.isdecimal() and (len(told) > len(str(limit)) or int(told) > limit):
+        return None
+    data = bytearray()
+    while len(data) <= limit and (piece := request.body.read(min(_CHUNK, limit + 1 - len(data)))):
+        data += piece
+    return bytes(data) if len(data) <= limit else None

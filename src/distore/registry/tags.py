@@ -1,32 +1,45 @@
-"""Tags: the list of them, page by page (OCI distribution-spec, "Listing Tags")."""
+"""Lists of names, page by page: the tags of a repository, the repositories of a registry."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlencode
 
+from distore.errors import InvalidArgument
 from distore.registry import errors
 from distore.registry.message import Response
+from distore.registry.paging import page_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from distore.registry.message import Request
 
-MAX_PAGE: Final = 10_000  # tags in one answer
+MAX_PAGE: Final = 10_000  # names in one answer
+CATALOG_PATH: Final = "/v2/_catalog"
 
 
 def list_tags(request: Request, *, repository: str, tags: Iterable[str]) -> Response:
     """Names in lexical order, ``n`` of them after ``last``."""
-    wanted = request.query.get("n", str(MAX_PAGE))
-    if not (wanted.isascii() and wanted.isdecimal()) or len(wanted) > 9:
-        return errors.refusal(400, errors.UNSUPPORTED, "n: want a number of tags")
-    count, last = min(int(wanted), MAX_PAGE), request.query.get("last", "")
-    rest = sorted(tag for tag in tags if tag > last)
-    page = rest[:count]
-    headers = {"content-type": "application/json"}
-    if page and len(rest) > count:
-        query = urlencode({"n": count, "last": page[-1]})
-        headers["link"] = f'</v2/{repository}/tags/list?{query}>; rel="next"'
-    return Response(status=200, headers=headers, body=json.dumps({"name": repository, "tags": page}).encode())
+    try:
+        page = page_of(request, tags, path=f"/v2/{repository}/tags/list", most=MAX_PAGE)
+    except InvalidArgument as error:
+        return errors.refusal(400, errors.UNSUPPORTED, str(error))
+    return _listed({"name": repository, "tags": page.names}, **page.headers)
+
+
+def list_repositories(request: Request, repositories: Iterable[str]) -> Response:
+    """As ``list_tags``; not in the OCI specification, but in Docker's, and common."""
+    try:
+        page = page_of(request, repositories, path=CATALOG_PATH, most=MAX_PAGE)
+    except InvalidArgument as error:
+        return errors.refusal(400, errors.UNSUPPORTED, str(error))
+    return _listed({"repositories": page.names}, **page.headers)
+
+
+def _listed(document: object, **headers: str) -> Response:
+    return Response(
+        status=200,
+        headers={"content-type": "application/json", **headers},
+        body=json.dumps(document).encode(),
+    )

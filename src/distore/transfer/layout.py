@@ -6,41 +6,31 @@ import fcntl
 import os
 import stat
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from distore._internal import filelock, fsops
 from distore._internal.oserrors import translated
-from distore.content.blobs import open_writer
-from distore.content.store import Follower, Store
 from distore.errors import (
-    AlreadyExists,
-    DigestMismatch,
     FailedPrecondition,
-    Locked,
     NotFound,
     ResourceExhausted,
 )
-from distore.oci.digest import Digest
-from distore.remotes.mismatch import wrong_digest
-from distore.remotes.refkey import ref_key
 from distore.transfer import ociindex
 from distore.transfer.ociindex import ImageIndex
-from distore.transfer.pouring import check_size, pour
+from distore.transfer.storesink import StoreSink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator
 
-    from distore.content.store import Provider, Reader, Writer
+    from distore.content.store import Provider, Reader
     from distore.oci.descriptor import Descriptor
+    from distore.oci.digest import Digest
+    from distore.transfer.storesink import SinkStore
 
 # Hidden, and gone when nobody holds it: other programs see a plain layout.
 _LOCK: Final = ".index.json.lock"
 _INGESTS: Final = "ingest"  # where a store at the layout's folder keeps what is not committed
 _TRIES: Final = 8
-
-
-class LayoutStore(Store, Follower, Protocol):
-    """The blobs of a layout: a store opened at its folder."""
 
 
 class LayoutOrigin:
@@ -78,7 +68,7 @@ class LayoutOrigin:
         self.close()
 
 
-class LayoutSink:
+class LayoutSink(StoreSink):
     """A Pusher into a layout, which is made when it is missing.
 
     Bytes of a push that broke off stay below ``ingest/`` of the folder and are resumed by the
@@ -90,51 +80,10 @@ class LayoutSink:
         store: Keeps the layout's blobs. It gets no labels, so that nothing of ours stays there.
     """
 
-    parallel: int | None = None
-
-    def __init__(self, root: str, tag: str | None, *, store: LayoutStore) -> None:
+    def __init__(self, root: str, tag: str | None, *, store: SinkStore) -> None:
+        super().__init__(store, name=_name(root, tag))
         self._root = root
         self._tag = tag
-        self._store = store
-        self.name = _name(root, tag)
-
-    def exists(self, descriptor: Descriptor, /) -> bool:
-        try:
-            return self._store.info(descriptor.digest).size == descriptor.size
-        except NotFound:
-            return False
-
-    def push(
-        self,
-        descriptor: Descriptor,
-        provider: Provider,
-        /,
-        *,
-        sources: Sequence[str] = (),
-        on_progress: Callable[[int], None] = lambda _offset: None,
-    ) -> str:
-        if self.exists(descriptor):
-            return "present"
-        ref = ref_key(descriptor.media_type, descriptor.digest)
-        with provider.reader(descriptor.digest) as reader:
-            check_size(reader, descriptor)
-            while True:
-                try:
-                    with self._writer(ref, descriptor) as writer:
-                        resumed = _resume(writer, descriptor)
-                        pour(reader, writer.write, offset=writer.offset, subject=ref, on_progress=on_progress)
-                        writer.commit(size=descriptor.size, expected=descriptor.digest)
-                    return "pushed"
-                except AlreadyExists:
-                    return "present"
-                except DigestMismatch as error:
-                    # None of these bytes can be told right from wrong.
-                    self._abort(ref)
-                    if not resumed:
-                        actual = Digest(error.actual)
-                        raise wrong_digest(
-                            f"content {descriptor.digest}", expected=descriptor.digest, actual=actual
-                        ) from error
 
     def tag(self, descriptor: Descriptor, provider: Provider, /) -> None:
         """Write ``oci-layout`` and the image's entry of ``index.json``, durably and at once."""
@@ -163,41 +112,9 @@ class LayoutSink:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _writer(self, ref: str, descriptor: Descriptor) -> Writer:
-        expected: Digest | None = descriptor.digest
-        for trial in range(1, _TRIES + 1):
-            try:
-                return open_writer(
-                    self._store, ref, total=descriptor.size, expected=expected, on_locked="follow"
-                )
-            except AlreadyExists:
-                if self.exists(descriptor):
-                    raise
-                # A file of that name with another size is damage. Verified bytes take its place
-                # at the commit; a writer that does not know the digest beforehand comes so far.
-                expected = None
-            except NotFound:
-                # Another process has just removed the empty ingest/ (see close).
-                if trial == _TRIES:
-                    raise
-        raise FailedPrecondition(f"{self.name}: {descriptor.digest} is damaged there; remove it")
-
-    def _abort(self, ref: str) -> None:
-        try:
-            self._store.abort(ref)
-        except (NotFound, Locked):  # somebody took it up or ended it since
-            return
-
 
 def _name(root: str, tag: str | None) -> str:
     return f"oci:{root}" + (f":{tag}" if tag else "")
-
-
-def _resume(writer: Writer, descriptor: Descriptor) -> bool:
-    """Whether some of its bytes are kept; too many are dropped."""
-    if writer.offset > descriptor.size:
-        writer.truncate()
-    return writer.offset > 0
 
 
 def _read_index(root: str, subject: str) -> ImageIndex | None:

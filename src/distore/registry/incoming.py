@@ -1,0 +1,92 @@
+"""Incoming: the body of a request, on its way from the event loop to the thread that handles it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import CancelledError
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from distore.errors import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+BUFFER: Final = 1024 * 1024  # bytes that wait for the handler; the transport may double them
+_PATIENCE: Final = 60.0  # seconds without a byte
+_TICK: Final = 0.05  # seconds between two pieces of a connection that is slowed down
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Incoming:
+    """A Body; made and closed in the event loop, read in another thread.
+
+    A client that asks whether it may send (Expect: 100-continue) is told so at the first read:
+    a handler that refuses without reading saves it the trouble.
+
+    Args:
+        rate: Bytes a second, or None for as fast as they come.
+    """
+
+    def __init__(self, request: web.BaseRequest, *, rate: int | None) -> None:
+        self._request = request
+        self._rate = rate
+        self._loop = asyncio.get_running_loop()
+        self._has_body = request.body_exists
+        self._closed = threading.Event()
+        self._reading: asyncio.Task[bytes] | None = None
+        self._received = 0
+        self._started = self._loop.time()
+        self.is_awaited = (
+            self._has_body
+            and request.version >= (1, 1)
+            and request.headers.get("expect", "").lower() == "100-continue"
+        )
+
+    def read(self, limit: int, /) -> bytes:
+        if not self._has_body or limit <= 0:
+            return b""
+        if self._closed.is_set():
+            raise Unavailable("request body: the connection has ended")
+        try:
+            return self._in_loop(self._take(limit))
+        except (ConnectionError, RuntimeError, CancelledError, web.RequestPayloadError) as error:
+            raise Unavailable("request body: the connection ended before it") from error
+        except TimeoutError as error:
+            raise Unavailable(f"request body: nothing came for {_PATIENCE:g} s") from error
+
+    def close(self) -> None:
+        """Nobody answers any more: let go of a thread that still waits for bytes."""
+        self._closed.set()
+        if self._reading is not None:
+            self._reading.cancel()
+
+    def _in_loop(self, work: Coroutine[object, object, bytes]) -> bytes:
+        try:
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        except RuntimeError:  # the loop is closed
+            work.close()
+            raise
+        return future.result()
+
+    async def _take(self, limit: int) -> bytes:
+        if self._closed.is_set():
+            raise ConnectionResetError("closed")
+        self._reading = asyncio.current_task()
+        try:
+            if self.is_awaited:
+                self.is_awaited = False
+                await self._request.writer.write(_CONTINUE)
+                self._request.writer.output_size = 0
+            limit = limit if self._rate is None else max(1, min(limit, int(self._rate * _TICK)))
+            async with asyncio.timeout(_PATIENCE):
+                data = await self._request.content.read(limit)
+            self._received += len(data)
+            if self._rate is not None:
+                due = self._started + self._received / self._rate
+                await asyncio.sleep(max(0.0, due - self._loop.time()))
+            return data
+        finally:
+            self._reading = None
