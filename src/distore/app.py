@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from distore.errors import InvalidArgument, NotFound
+from distore.errors import NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -15,16 +15,13 @@ if TYPE_CHECKING:
     from distore.content.local.store import LocalStore
     from distore.content.store import Provider
     from distore.metadata.images import Images
-    from distore.oci.descriptor import Descriptor
     from distore.oci.digest import Digest
     from distore.oci.reference import Reference
     from distore.remotes.credentials import Credential
     from distore.remotes.explanation import Explanation
     from distore.remotes.http.resolver import HttpResolver
     from distore.remotes.logins import Verified
-    from distore.transfer.progress import Event
-    from distore.transfer.pull import PullOptions
-    from distore.transfer.push import PushOptions
+    from distore.transfer.copy import Copier
 
 
 class App:
@@ -57,6 +54,7 @@ class App:
     def resolver(self) -> HttpResolver:
         """The way to registries, as ``config.registry`` says."""
         if self._resolver is None:
+            from distore.remotes.budget import SharedBudget
             from distore.remotes.http.resolver import HttpResolver
             from distore.remotes.options import RegistryOptions
             from distore.remotes.sessions import FileSessions
@@ -64,6 +62,7 @@ class App:
             self._resolver = HttpResolver(
                 self.config.registry or RegistryOptions(),
                 sessions=FileSessions(os.path.join(self.content.root, "uploads")),
+                budget=SharedBudget(os.path.join(self.content.root, "hosts")),
             )
         return self._resolver
 
@@ -104,66 +103,12 @@ class App:
             self._images = Images(self.content.records, now=time.time)
         return self._images
 
-    def pull(self, reference: Reference, options: PullOptions) -> Iterator[Event]:
-        """Bring an image into the store, and give it its name last; see ``transfer.pull``."""
-        from distore.transfer.progress import Finished
-        from distore.transfer.pull import pull
+    @property
+    def copier(self) -> Copier:
+        """Copies images between registries, the store, layouts and archives."""
+        from distore.transfer.copy import Copier
 
-        fetcher = self.resolver.fetcher(reference)
-        root = self.resolver.resolve(reference)
-        events = pull(
-            self.content, fetcher, root, name=str(reference), options=options, abort=self.resolver.abort
-        )
-        for event in events:
-            if isinstance(event, Finished):
-                self.images.put(str(reference), root)
-            yield event
-
-    def push(self, reference: Reference, root: Descriptor, options: PushOptions) -> Iterator[Event]:
-        """Send an image of the store to a registry; see ``transfer.push``.
-
-        With one platform chosen its manifest alone goes, under the name of the whole.
-        """
-        from distore.images.children import read_manifest
-        from distore.oci.manifest import Index
-        from distore.remotes.suppliers import repositories
-        from distore.transfer.push import push
-
-        content = self.content
-        if len(options.selection.platforms or ()) == 1:
-            document = read_manifest(content, root)
-            if isinstance(document, Index):
-                (root,) = options.selection.of(document, subject=f"index {root.digest}")
-
-        def sources(digest: Digest) -> list[str]:
-            return repositories(content.info(digest).labels, reference.domain)
-
-        pusher = self.resolver.pusher(reference)
-        yield from push(content, root, pusher, options=options, sources=sources, abort=self.resolver.abort)
-
-    def root_of(self, text: str) -> Descriptor:
-        """The root that an image's name or a digest stands for, out of the store.
-
-        Raises:
-            NotFound: Nothing of that name; says what to do.
-        """
-        from distore.images.children import document_of
-        from distore.oci.digest import Digest
-        from distore.oci.reference import Reference
-
-        try:
-            digest = Digest(text)
-        except InvalidArgument:
-            reference = Reference.parse(text)
-            try:
-                return self.images.get(str(reference)).target
-            except NotFound as error:
-                if reference.digest is None:
-                    raise NotFound(
-                        f"{error}; dist pull brings it, dist images lists what is there"
-                    ) from error
-                digest = reference.digest
-        return document_of(self.content, digest)
+        return Copier(self)
 
     def suppliers(self, sources: Sequence[str]) -> Suppliers:
         """Where fsck may get a blob again: ``sources``, then the registries that its labels name.

@@ -7,8 +7,14 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from distore._internal.gotime import parse_duration
-from distore.errors import DeadlineExceeded, DistoreError, FailedPrecondition, InvalidArgument
-from distore.oci.digest import Digest
+from distore.errors import (
+    DeadlineExceeded,
+    DistoreError,
+    FailedPrecondition,
+    InvalidArgument,
+    ResourceExhausted,
+)
+from distore.oci.digest import HEX_LENGTHS, Digest
 
 if TYPE_CHECKING:
     import argparse
@@ -20,6 +26,9 @@ if TYPE_CHECKING:
     from distore.cli.output import Output
     from distore.config import Config
     from distore.images.select import Selection
+    from distore.oci.platform import Platform
+    from distore.oci.reference import Reference
+    from distore.transfer.copy import CopyOptions
 
 DEFAULT_ROOT: Final = ".content"
 ROOT_VARIABLES: Final = ("DIST_ROOT", "CONTAINERD_DIST_CONTENT_STORE")
@@ -73,14 +82,14 @@ def add_registry(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_selection(parser: argparse.ArgumentParser) -> None:
+def add_selection(parser: argparse.ArgumentParser, *, default: str = "this machine's") -> None:
     """Flags that choose among the platforms of an image."""
     parser.add_argument(
         "--platform",
         action="append",
         default=[],
         metavar="P",
-        help="which image of an index, such as linux/arm64; may be given again (default: this machine's)",
+        help=f"which image of an index, such as linux/arm64; may be given again (default: {default})",
     )
     parser.add_argument("--all-platforms", action="store_true", help="every image of an index")
     parser.add_argument(
@@ -107,20 +116,79 @@ def add_transfer(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def selection(args: argparse.Namespace, *, default: Sequence[str] | None = None) -> Selection:
-    """What ``add_selection`` parsed; without a choice ``default`` platforms, or this machine's."""
+def copy_options(args: argparse.Namespace, *, every_platform: bool = False) -> CopyOptions:
+    """What ``add_selection`` and ``add_transfer`` parsed.
+
+    Args:
+        every_platform: Without a choice every image of an index counts, not this machine's alone.
+    """
     from distore.images.select import Selection
     from distore.oci.platform import Platform
+    from distore.transfer.copy import CopyOptions
 
     if args.all_platforms and args.platform:
         raise InvalidArgument("--all-platforms and --platform: want one of them")
-    if args.all_platforms:
-        return Selection()
+    selection = Selection()
+    if args.platform or not (args.all_platforms or every_platform):
+        host = this_platform()
+        platforms = [Platform.parse(text, host=host) for text in args.platform] or [host]
+        selection = Selection(platforms=tuple(platforms), attestations=args.referrers)
+    return CopyOptions(
+        selection=selection,
+        concurrency=args.concurrency,
+        limit_rate=args.limit_rate or None,
+        referrers=args.referrers,
+        overwrite=getattr(args, "force", False),
+    )
+
+
+def this_platform() -> Platform:
+    """The platform of this machine."""
+    from distore.oci.platform import Platform
+
     machine = os.uname()
-    host = Platform.host(system=machine.sysname, machine=machine.machine)
-    names = args.platform or default
-    platforms = [Platform.parse(text, host=host) for text in names] if names else [host]
-    return Selection(platforms=tuple(platforms), attestations=args.referrers)
+    return Platform.host(system=machine.sysname, machine=machine.machine)
+
+
+def one_platform(text: str | None) -> Selection:
+    """The image of an index for one platform, or for this machine."""
+    from distore.images.select import Selection
+    from distore.oci.platform import Platform
+
+    host = this_platform()
+    return Selection(platforms=(Platform.parse(text, host=host) if text else host,))
+
+
+def read_file(path: str, *, limit: int) -> bytes:
+    """A small file, or standard input for ``-``.
+
+    Raises:
+        InvalidArgument: It cannot be read.
+        ResourceExhausted: It has more than ``limit`` bytes.
+    """
+    try:
+        if path == "-":
+            data = standard_input().read(limit + 1)
+        else:
+            with open(path, "rb") as file:
+                data = file.read(limit + 1)
+    except OSError as error:
+        raise InvalidArgument(f"{path}: {os.strerror(error.errno or 0).lower()}") from error
+    if len(data) > limit:
+        raise ResourceExhausted(f"{path}: more than {limit} bytes")
+    return data
+
+
+def image(text: str) -> Reference:
+    """An image of the store: a reference, or a digest alone.
+
+    A digest needs no name to be found; the one it gets here only completes the reference.
+    """
+    from distore.oci.reference import Reference
+
+    if text.partition(":")[0] in HEX_LENGTHS:
+        return Reference(domain="localhost", path="content", digest=Digest(text))
+    return Reference.parse(text)
 
 
 def registry_config(config: Config, args: argparse.Namespace) -> Config:

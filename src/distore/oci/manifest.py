@@ -103,7 +103,8 @@ def _object(data: bytes, limit: int, subject: str) -> dict[str, object]:
     if len(data) > limit:
         raise ResourceExhausted(f"{subject}: {len(data)} bytes, the limit is {limit}")
     try:
-        document = json.loads(data)
+        # UTF-8 without a mark, as RFC 8259 has it: from bytes json.loads would take UTF-16, too.
+        document = json.loads(data.decode())
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
         raise InvalidArgument(f"{subject}: not JSON") from error
     if not isinstance(document, dict):

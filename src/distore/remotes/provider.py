@@ -6,7 +6,9 @@ import threading
 from typing import TYPE_CHECKING
 
 from distore._internal.retry import Retrier
+from distore.content.slices import BytesReader
 from distore.errors import OutOfRange, Unavailable
+from distore.remotes.fetch import fetch_document
 from distore.remotes.resolver import Target
 from distore.remotes.source import Source, skip_to
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
     from _typeshed import WriteableBuffer
 
+    from distore.content.store import Reader
+    from distore.oci.descriptor import Descriptor
     from distore.oci.digest import Digest
     from distore.remotes.resolver import Fetcher
 
@@ -34,7 +38,7 @@ class RemoteProvider:
     def __str__(self) -> str:
         return self._fetcher.repository.name
 
-    def reader(self, digest: Digest, /) -> RemoteReader:
+    def reader(self, digest: Digest, /) -> Reader:
         target = Target(digest=digest)
         source = Source(self._fetcher, target, retrier=self._new_retrier())
         try:
@@ -42,6 +46,50 @@ class RemoteProvider:
         except BaseException:
             source.close()
             raise
+
+
+class RemoteImage(RemoteProvider):
+    """An image in a registry as the origin of a copy. Its documents are read once and kept in memory;
+    blobs pass through.
+
+    Args:
+        root: What the image's name stands for.
+    """
+
+    def __init__(
+        self, fetcher: Fetcher, root: Descriptor, *, name: str, new_retrier: Callable[[], Retrier] = Retrier
+    ) -> None:
+        super().__init__(fetcher, new_retrier=new_retrier)
+        self._root = root
+        self._documents: dict[Digest, bytes] = {}
+        self.name = name
+
+    def resolve(self) -> Descriptor:
+        """The root."""
+        return self._root
+
+    def document(self, descriptor: Descriptor, /) -> bytes:
+        """A manifest or index, verified."""
+        data = self._documents.get(descriptor.digest)
+        if data is None:
+            target = Target(digest=descriptor.digest, media_type=descriptor.media_type, size=descriptor.size)
+            data = fetch_document(self._fetcher, target, retrier=self._new_retrier()).data
+            self._documents[descriptor.digest] = data
+        return data
+
+    def reader(self, digest: Digest, /) -> Reader:
+        data = self._documents.get(digest)
+        return super().reader(digest) if data is None else BytesReader(data, subject=f"content {digest}")
+
+    def close(self) -> None:
+        """The connections are the resolver's to close."""
+        self._documents.clear()
+
+    def __enter__(self) -> RemoteImage:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
 
 
 class RemoteReader:

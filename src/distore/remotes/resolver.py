@@ -9,7 +9,7 @@ from distore.errors import InvalidArgument
 from distore.oci.digest import Digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from distore.content.store import Provider
     from distore.oci.descriptor import Descriptor
@@ -198,6 +198,31 @@ class Fetchers(Protocol):
         ...
 
 
+class Repository(Protocol):
+    """What a registry tells of a repository, and what it can be told to forget."""
+
+    def tags(self) -> Iterator[str]:
+        """Every tag, in the registry's order, which is lexical by the specification.
+
+        Raises:
+            NotFound: No such repository.
+        """
+        ...
+
+    def referrers(self, digest: Digest, *, artifact_type: str | None = None) -> Iterator[Descriptor]:
+        """What refers to a manifest (none is no error), of one artifact type or of all."""
+        ...
+
+    def delete(self, target: Target) -> None:
+        """Remove a tag, a manifest or a blob, whichever the registry finds under the name.
+
+        Raises:
+            NotFound: There is none.
+            Unimplemented: The registry deletes nothing.
+        """
+        ...
+
+
 class Resolver(Fetchers, Protocol):
     """Knows how to reach registries."""
 
@@ -214,6 +239,14 @@ class Resolver(Fetchers, Protocol):
 
     def pusher(self, reference: Reference, /) -> Pusher:
         """For the repository that ``reference`` names; ``tag`` gives its tag, if it has one."""
+        ...
+
+    def repository(self, repository: Reference, /) -> Repository:
+        """What else a registry tells of a repository."""
+        ...
+
+    def abort(self) -> None:
+        """Break off every transfer that runs: whoever reads gets Unavailable at once."""
         ...
 
 

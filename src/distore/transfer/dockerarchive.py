@@ -7,6 +7,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from distore.content.slices import BytesReader
 from distore.errors import DataLoss, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
 from distore.oci import mediatypes
 from distore.oci.descriptor import Descriptor
@@ -17,7 +18,6 @@ from distore.remotes.mismatch import wrong_digest
 from distore.transfer.archive import DOCKER_FILE, blob_name, read_index
 from distore.transfer.ociindex import listed, shown
 from distore.transfer.pouring import pour, pour_verified
-from distore.transfer.slices import BytesReader
 from distore.transfer.tarindex import TarArchive
 from distore.transfer.tarwriter import TarWriter
 from distore.transfer.unpacking import HEAD, Unpacker, compression_of

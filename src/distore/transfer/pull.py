@@ -14,7 +14,7 @@ from distore.content.rules import check_labels
 from distore.content.store import IngestManager, Manager, Provider
 from distore.errors import AlreadyExists, InvalidArgument, NotFound
 from distore.images.children import read_manifest
-from distore.images.gclabels import gc_labels
+from distore.images.gclabels import gc_labels, referrer_labels
 from distore.images.select import ALL
 from distore.images.walk import walk
 from distore.oci.manifest import parse_manifest
@@ -27,7 +27,7 @@ from distore.transfer.progress import Done, Finished, Noted, Planned, Resolved
 from distore.transfer.space import check_space
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from distore.errors import Unavailable
     from distore.images.select import Selection
@@ -53,14 +53,15 @@ class PullOptions:
         selection: What of an index is wanted.
         concurrency: Connections at once, for all blobs and parts of blobs together.
         limit_rate: Bytes a second for all of them together, or None.
-        referrers: Whether what refers to the images comes, too: signatures, attestations, SBOMs.
+        referrers: Gives what refers to a document (signatures, attestations, SBOMs), which then
+            comes along; None: nothing does.
         labels: Whether blobs get labels: where they came from, and what manifests keep.
     """
 
     selection: Selection = ALL
     concurrency: int = DEFAULT_CONCURRENCY
     limit_rate: int | None = None
-    referrers: bool = False
+    referrers: Callable[[Digest], Iterable[Descriptor]] | None = None
     labels: bool = True
 
 
@@ -91,13 +92,13 @@ def pull(
     run = _Pull(store, fetcher, options, clock)
     started, moved = clock(), 0
     yield Resolved(name=name, descriptor=root)
-    graph = yield from run.plan(root)
-    crew = yield from run.prepare(graph)
 
     def stop() -> None:
         run.stop.set()
         abort()
 
+    graph = yield from run.plan(root, stop)
+    crew = yield from run.prepare(graph)
     workers = max(1, min(options.concurrency, run.useful))
     try:
         for event in gather(crew.work, workers=workers, stop=stop):
@@ -126,11 +127,18 @@ class _Pull:
         self.missing: dict[Digest, int] = {}  # bytes to fetch of each blob that is not there
         self.useful = 1  # workers that can have something to do
 
-    def plan(self, root: Descriptor) -> Generator[Event, None, Graph]:
+    def plan(self, root: Descriptor, stop: Callable[[], None]) -> Generator[Event, None, Graph]:
         """Have every document of the image in the store."""
         graph = walk(
-            root, self._document, selection=self._options.selection, workers=self._options.concurrency
+            root,
+            self._document,
+            selection=self._options.selection,
+            workers=self._options.concurrency,
+            referrers=self._options.referrers,
+            stop=stop,
         )
+        for subject, found in graph.referrers.items():
+            self._label(subject, referrer_labels(found))
         yield from self._notes
         where = self._fetcher.repository.name
         for child in graph.missing:
@@ -181,7 +189,7 @@ class _Pull:
         except NotFound:
             parsed = self._fetched(descriptor)
         else:
-            self._label(descriptor, gc_labels(parsed))
+            self._label(descriptor.digest, gc_labels(parsed))
         return parsed
 
     def _fetched(self, descriptor: Descriptor) -> Manifest | Index:
@@ -191,9 +199,12 @@ class _Pull:
         parsed = parse_manifest(data, media_type=descriptor.media_type, subject=descriptor.digest)
         labels = {**self._source, **gc_labels(parsed)} if self._options.labels else {}
         ref = ref_key(descriptor.media_type, descriptor.digest)
-        with suppress(AlreadyExists), open_writer(
-            self._store, ref, total=len(data), expected=descriptor.digest, on_locked="follow"
-        ) as writer:
+        with (
+            suppress(AlreadyExists),
+            open_writer(
+                self._store, ref, total=len(data), expected=descriptor.digest, on_locked="follow"
+            ) as writer,
+        ):
             writer.truncate()
             writer.write(data)
             writer.commit(size=len(data), labels=labels)
@@ -213,9 +224,9 @@ class _Pull:
         except NotFound:
             return 0
 
-    def _label(self, descriptor: Descriptor, wanted: dict[str, str]) -> None:
+    def _label(self, digest: Digest, wanted: dict[str, str]) -> None:
         """What a document keeps, should the one who stored it not have said so."""
-        info = self._store.info(descriptor.digest)
+        info = self._store.info(digest)
         added = {key: value for key, value in wanted.items() if key not in info.labels}
         if not (added and self._options.labels):
             return

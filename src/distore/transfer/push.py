@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from distore._internal.pool import gather
 from distore.content.blobs import read_blob
@@ -17,7 +17,7 @@ from distore.transfer.pace import Stop, Throttle
 from distore.transfer.progress import Done, Finished, Moved, Noted, Planned, Resolved, Started
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
     from _typeshed import WriteableBuffer
 
@@ -42,12 +42,14 @@ class PushOptions:
         selection: What of an index goes along; the index itself goes unchanged.
         concurrency: Objects at once.
         limit_rate: Bytes a second for all of them together, or None.
+        referrers: Gives what refers to a document, which then goes along; None: nothing does.
         how: What a blob that travelled is called: ``pushed`` or ``copied``.
     """
 
     selection: Selection = ALL
     concurrency: int = DEFAULT_CONCURRENCY
     limit_rate: int | None = None
+    referrers: Callable[[Digest], Iterable[Descriptor]] | None = None
     how: str = "pushed"
 
 
@@ -113,7 +115,14 @@ class _Push:
 
     def plan(self, root: Descriptor) -> Generator[Event, None, Graph]:
         """Read the documents; nothing is sent yet."""
-        graph = walk(root, self._read, selection=self._options.selection)
+        workers = self._options.concurrency if isinstance(self._provider, Documents) else 1
+        graph = walk(
+            root,
+            self._read,
+            selection=self._options.selection,
+            workers=workers,
+            referrers=self._options.referrers,
+        )
         for child in graph.missing:
             platform = f" ({child.platform})" if child.platform else ""
             yield Noted(text=f"{child.digest}{platform}: not here; passed over")
@@ -157,7 +166,7 @@ class _Push:
             yield _done(root, "pushed")
 
     def _read(self, descriptor: Descriptor) -> Manifest | Index:
-        data = descriptor.data or read_blob(self._provider, descriptor.digest, max_size=MAX_MANIFEST_SIZE)
+        data = descriptor.data or read_document(self._provider, descriptor)
         return parse_manifest(data, media_type=descriptor.media_type, subject=descriptor.digest)
 
     def _send(self, blob: Descriptor, emit: Callable[[Event], None], sources: Sequence[str]) -> None:
@@ -177,6 +186,22 @@ class _Push:
         provider = _Throttled(self._provider, self._throttle) if self._options.limit_rate else self._provider
         how = self._pusher.push(blob, provider, sources=sources, on_progress=moved)
         emit(_done(blob, self._options.how if how == "pushed" else how))
+
+
+@runtime_checkable
+class Documents(Protocol):
+    """A Provider that reads documents in a way of its own."""
+
+    def document(self, descriptor: Descriptor, /) -> bytes:
+        """The bytes of a manifest or index, verified."""
+        ...
+
+
+def read_document(provider: Provider, descriptor: Descriptor) -> bytes:
+    """The bytes of a manifest or index out of any Provider, verified."""
+    if isinstance(provider, Documents):
+        return provider.document(descriptor)
+    return read_blob(provider, descriptor.digest, max_size=MAX_MANIFEST_SIZE)
 
 
 class _Throttled:

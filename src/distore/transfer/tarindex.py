@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from distore._internal.oserrors import translated
+from distore.content.slices import SliceReader
 from distore.errors import DataLoss, FailedPrecondition, ResourceExhausted, Unimplemented
-from distore.transfer.slices import SliceReader
 from distore.transfer.unpacking import HEAD, Unpacker, compression_of
 
 if TYPE_CHECKING:

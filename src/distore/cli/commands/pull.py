@@ -38,17 +38,14 @@ def run(args: argparse.Namespace, app: App, out: Output) -> None:
     from distore.cli.progress import show
     from distore.errors import DistoreError
     from distore.oci.reference import Reference
-    from distore.transfer.pull import PullOptions
+    from distore.transfer.endname import EndName, Kind
 
-    options = PullOptions(
-        selection=flags.selection(args),
-        concurrency=args.concurrency,
-        limit_rate=args.limit_rate or None,
-        referrers=args.referrers,
-    )
+    options = flags.copy_options(args)
     for text in args.reference:
         try:
-            events = app.pull(Reference.parse(text), options)
+            reference = Reference.parse(text)
+            source, store = (EndName(kind=kind, reference=reference) for kind in (Kind.REGISTRY, Kind.STORE))
+            events = app.copier.copy(source, store, options)
             finished = show(events, out, quiet=args.quiet, clock=time.monotonic)
         except DistoreError as error:
             if len(args.reference) == 1:

@@ -38,18 +38,16 @@ def config(config: Config, args: argparse.Namespace) -> Config:
 
 def run(args: argparse.Namespace, app: App, out: Output) -> None:
     from distore.cli.progress import show
-    from distore.images.select import ALL
     from distore.oci.reference import Reference
-    from distore.transfer.push import PushOptions
+    from distore.transfer.endname import EndName, Kind
 
     reference = Reference.parse(args.reference)
-    root = app.root_of(args.image or str(reference))
-    chosen = args.platform or args.all_platforms
-    options = PushOptions(
-        selection=flags.selection(args) if chosen else ALL,
-        concurrency=args.concurrency,
-        limit_rate=args.limit_rate or None,
+    image = flags.image(args.image) if args.image else reference
+    events = app.copier.copy(
+        EndName(kind=Kind.STORE, reference=image),
+        EndName(kind=Kind.REGISTRY, reference=reference),
+        flags.copy_options(args, every_platform=True),
     )
-    finished = show(app.push(reference, root, options), out, quiet=args.quiet, clock=time.monotonic)
+    finished = show(events, out, quiet=args.quiet, clock=time.monotonic)
     if finished is not None and not out.as_json:
         out.line(finished.descriptor.digest)

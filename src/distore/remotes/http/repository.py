@@ -1,12 +1,14 @@
-"""HttpRepository: what a registry tells of a repository, and what it can be told to forget."""
+"""HttpRepository: a Repository of a registry that speaks the OCI distribution protocol."""
 
 from __future__ import annotations
 
 import json
+from itertools import chain
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from distore.errors import FailedPrecondition, InvalidArgument, NotFound
+from distore._internal.retry import Retrier
+from distore.errors import FailedPrecondition, InvalidArgument, NotFound, Unimplemented
 from distore.oci import mediatypes
 from distore.oci.descriptor import Descriptor
 from distore.oci.manifest import Index, parse_manifest
@@ -14,11 +16,11 @@ from distore.remotes.fetch import fetch_document
 from distore.remotes.http.client import DELETE, PULL
 from distore.remotes.http.errors import error_from
 from distore.remotes.http.fetcher import HttpFetcher
-from distore.remotes.http.listing import PAGE, pages, texts
+from distore.remotes.http.listing import PAGE, Listing, pages, texts
 from distore.remotes.resolver import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from distore.oci.digest import Digest
     from distore.oci.reference import Reference
@@ -26,29 +28,26 @@ if TYPE_CHECKING:
 
 
 class HttpRepository:
-    """One repository; made by HttpResolver."""
+    """One repository; made by HttpResolver.
 
-    def __init__(self, client: Client) -> None:
+    Args:
+        new_retrier: Makes the Retrier of one request.
+    """
+
+    def __init__(self, client: Client, *, new_retrier: Callable[[], Retrier] = Retrier) -> None:
         self._client = client
+        self._new_retrier = new_retrier
 
     def tags(self) -> Iterator[str]:
-        """Every tag, in the registry's order, which is lexical by the specification.
-
-        Raises:
-            NotFound: No such repository.
-        """
         client = self._client
         subject = f"tags of {client.repository.name}"
-        host = client.ask("resolve", subject, lambda host: host)
-        for page in pages(
-            client,
-            host,
-            f"{host.url}/{client.repository.path}/tags/list",
+        listing = Listing(
+            path=f"{client.repository.path}/tags/list",
             scope=client.scope(PULL),
             subject=subject,
             query={"n": str(PAGE)},
-            headers={},
-        ):
+        )
+        for page in pages(client, listing, new_retrier=self._new_retrier):
             yield from texts(page, "tags", subject=subject)
 
     def referrers(self, digest: Digest, *, artifact_type: str | None = None) -> Iterator[Descriptor]:
@@ -62,12 +61,6 @@ class HttpRepository:
                 yield descriptor
 
     def delete(self, target: Target) -> None:
-        """Remove a tag, a manifest or a blob, whichever the registry finds under the name.
-
-        Raises:
-            NotFound: There is none.
-            Unimplemented: The registry deletes nothing.
-        """
         client = self._client
         subject = f"{client.repository.name}@{target.name}"
         kinds = ("manifests",) if target.tag else ("manifests", "blobs")
@@ -90,21 +83,21 @@ class HttpRepository:
     def _referrers(self, digest: Digest, artifact_type: str | None) -> Iterator[Descriptor]:
         client = self._client
         subject = f"referrers of {client.repository.name}@{digest}"
-        host = client.ask("resolve", subject, lambda host: host)
-        query = {"artifactType": artifact_type} if artifact_type else {}
+        listing = Listing(
+            path=f"{client.repository.path}/referrers/{digest}",
+            scope=client.scope(PULL),
+            subject=subject,
+            query={"artifactType": artifact_type} if artifact_type else {},
+            accept=mediatypes.OCI_INDEX,
+        )
+        found = pages(client, listing, new_retrier=self._new_retrier)
         try:
-            for page in pages(
-                client,
-                host,
-                f"{host.url}/{client.repository.path}/referrers/{digest}",
-                scope=client.scope(PULL),
-                subject=subject,
-                query=query,
-                headers={"Accept": mediatypes.OCI_INDEX},
-            ):
-                yield from _manifests(page, subject)
-        except (NotFound, InvalidArgument):  # no such API
+            first = next(found)
+        except (NotFound, InvalidArgument, Unimplemented):  # no such API
             yield from self._by_tag(digest)
+            return
+        for page in chain((first,), found):
+            yield from _manifests(page, subject)
 
     def _by_tag(self, digest: Digest) -> Iterator[Descriptor]:
         target = Target(tag=fallback_tag(digest), media_type=mediatypes.OCI_INDEX)
@@ -124,16 +117,8 @@ def catalog(client: Client, registry: str) -> Iterator[str]:
         NotFound, Unauthenticated, PermissionDenied: It does not.
     """
     subject = f"catalog of {registry}"
-    host = client.ask("resolve", subject, lambda host: host)
-    for page in pages(
-        client,
-        host,
-        f"{host.url}/_catalog",
-        scope="registry:catalog:*",
-        subject=subject,
-        query={"n": str(PAGE)},
-        headers={},
-    ):
+    listing = Listing(path="_catalog", scope="registry:catalog:*", subject=subject, query={"n": str(PAGE)})
+    for page in pages(client, listing):
         yield from texts(page, "repositories", subject=subject)
 
 

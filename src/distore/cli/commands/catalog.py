@@ -1,0 +1,33 @@
+"""``dist catalog``: the repositories of a registry."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from distore.cli import flags
+
+if TYPE_CHECKING:
+    import argparse
+
+    from distore.app import App
+    from distore.cli.output import Output
+    from distore.config import Config
+
+SUMMARY: Final = "list the repositories of a registry that tells"
+EXAMPLES: Final = ("dist catalog registry.example", "dist catalog localhost:5000 | xargs -n1 dist tags")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("registry", help="a host, such as registry.example:5000")
+    flags.add_registry(parser)
+
+
+def config(config: Config, args: argparse.Namespace) -> Config:
+    return flags.registry_config(config, args)
+
+
+def run(args: argparse.Namespace, app: App, out: Output) -> None:
+    from distore.cli.output import printable
+
+    for repository in app.resolver.catalog(args.registry):
+        out.record(printable(repository), repository=repository)

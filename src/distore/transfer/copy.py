@@ -1,0 +1,289 @@
+"""Copy: an image from any end to any other."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+from distore.errors import InvalidArgument, NotFound
+from distore.images.children import document_of, has_children
+from distore.images.gclabels import gc_labels, referrers_of
+from distore.images.select import ALL
+from distore.oci.manifest import Index, parse_manifest
+from distore.remotes.provider import RemoteImage
+from distore.remotes.suppliers import repositories
+from distore.transfer.archive import OciArchiveOrigin, OciArchiveSink
+from distore.transfer.dockerarchive import DockerArchiveOrigin, DockerArchiveSink
+from distore.transfer.endname import EndName, Kind
+from distore.transfer.layout import LayoutOrigin, LayoutSink
+from distore.transfer.progress import Finished
+from distore.transfer.pull import PullOptions, PullStore, pull
+from distore.transfer.push import PushOptions, push, read_document
+from distore.transfer.storesink import SinkStore, StoreSink
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from distore.content.store import Provider, Reader, SegmentWriter
+    from distore.images.image import ImageStore
+    from distore.images.select import Selection
+    from distore.oci.descriptor import Descriptor
+    from distore.oci.digest import Digest
+    from distore.oci.reference import Reference
+    from distore.remotes.resolver import Pusher, Resolver
+    from distore.transfer.ends import Origin
+    from distore.transfer.progress import Event
+
+DEFAULT_CONCURRENCY: Final = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyOptions:
+    """How to copy.
+
+    Args:
+        selection: What of an index is wanted. A single platform wanted from an index goes as its
+            manifest alone, but into a store, which keeps the index beside it.
+        concurrency: Connections at once.
+        limit_rate: Bytes a second for all of them together, or None.
+        referrers: Whether what refers to the image comes along, from a registry or a store.
+        overwrite: Whether an archive that is there may be replaced.
+    """
+
+    selection: Selection = ALL
+    concurrency: int = DEFAULT_CONCURRENCY
+    limit_rate: int | None = None
+    referrers: bool = False
+    overwrite: bool = False
+
+
+class CopyStore(PullStore, SinkStore, Protocol):
+    """A store that can be either end."""
+
+    def writer(
+        self, ref: str, /, *, total: int | None = None, expected: Digest | None = None
+    ) -> SegmentWriter:
+        """As ``Ingester.writer``."""
+        ...
+
+
+class Ends(Protocol):
+    """What the copier is made of."""
+
+    @property
+    def content(self) -> CopyStore: ...
+    @property
+    def images(self) -> ImageStore: ...
+    @property
+    def resolver(self) -> Resolver: ...
+
+    def open_store(self, root: str, /) -> CopyStore:
+        """A store at another folder."""
+        ...
+
+
+class StoreOrigin:
+    """An image of a store as the origin of a copy."""
+
+    def __init__(self, store: CopyStore, root: Descriptor, *, name: str) -> None:
+        self._store = store
+        self._root = root
+        self.name = name
+
+    def resolve(self) -> Descriptor:
+        return self._root
+
+    def reader(self, digest: Digest, /) -> Reader:
+        return self._store.reader(digest)
+
+    def referrers(self, digest: Digest) -> list[Descriptor]:
+        """What an earlier copy brought along for a document."""
+        found = []
+        for referrer in referrers_of(self._store.info(digest).labels):
+            try:
+                found.append(document_of(self._store, referrer))
+            except NotFound:
+                continue
+        return found
+
+    def close(self) -> None:
+        """The store is its owner's to close."""
+
+    def __enter__(self) -> StoreOrigin:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+class Copier:
+    """Copies between the ends that ``ends`` gives."""
+
+    def __init__(self, ends: Ends) -> None:
+        self._ends = ends
+
+    def copy(self, source: EndName, destination: EndName, options: CopyOptions) -> Iterator[Event]:
+        """Copy one image; see ``App.copy``.
+
+        Raises:
+            InvalidArgument: Both ends are one.
+            NotFound, AlreadyExists, DistoreError: As the ends.
+        """
+        if source == destination:
+            raise InvalidArgument(f"copy: {source} is both the source and the destination")
+        if source.kind is Kind.REGISTRY and destination.kind in (Kind.STORE, Kind.LAYOUT):
+            yield from self._pull(source, destination, options)
+            return
+        with ExitStack() as open_ends:
+            origin = open_ends.enter_context(self.origin(source))
+            root = origin.resolve()
+            if destination.kind is not Kind.STORE:
+                root = narrowed(origin, root, options.selection)
+            sink = self._sink(destination, options, open_ends)
+            yield from push(
+                origin,
+                root,
+                sink,
+                options=PushOptions(
+                    selection=options.selection,
+                    concurrency=options.concurrency,
+                    limit_rate=options.limit_rate,
+                    referrers=self._referrers(source, origin, options),
+                    how="pushed" if source.kind is Kind.STORE else "copied",
+                ),
+                sources=self._sources(source, destination),
+                abort=self._ends.resolver.abort,
+            )
+
+    def root_of(self, reference: Reference) -> Descriptor:
+        """The root of an image of the store, by name or by the digest in the reference.
+
+        Raises:
+            NotFound: Nothing of that name; says what to do.
+        """
+        try:
+            return self._ends.images.get(str(reference)).target
+        except NotFound as error:
+            if reference.digest is None:
+                raise NotFound(f"{error}; dist pull brings it, dist images lists what is there") from error
+        return document_of(self._ends.content, reference.digest)
+
+    def _pull(self, source: EndName, destination: EndName, options: CopyOptions) -> Iterator[Event]:
+        reference = _named(source)
+        resolver = self._ends.resolver
+        root = resolver.resolve(reference)
+        into_store = destination.kind is Kind.STORE
+        store = self._ends.content if into_store else self._ends.open_store(destination.path or "")
+        fetcher = resolver.fetcher(reference)
+        if not into_store:
+            with RemoteImage(fetcher, root, name=str(reference)) as image:
+                root = narrowed(image, root, options.selection)
+        events = pull(
+            store,
+            fetcher,
+            root,
+            name=str(reference),
+            options=PullOptions(
+                selection=options.selection,
+                concurrency=options.concurrency,
+                limit_rate=options.limit_rate,
+                referrers=self._remote_referrers(reference) if options.referrers else None,
+                labels=into_store,
+            ),
+            abort=resolver.abort,
+        )
+        for event in events:
+            if isinstance(event, Finished):  # the name comes last
+                if into_store:
+                    self._ends.images.put(str(_named(destination)), root)
+                else:
+                    sink = LayoutSink(destination.path or "", destination.name, store=store)
+                    sink.tag(root, store)
+            yield event
+
+    def origin(self, name: EndName) -> Origin:
+        """An end to read from; the caller closes it."""
+        path = name.path or ""
+        if name.kind is Kind.REGISTRY:
+            reference = _named(name)
+            root = self._ends.resolver.resolve(reference)
+            return RemoteImage(self._ends.resolver.fetcher(reference), root, name=str(reference))
+        if name.kind is Kind.STORE:
+            reference = _named(name)
+            return StoreOrigin(self._ends.content, self.root_of(reference), name=str(reference))
+        if name.kind is Kind.LAYOUT:
+            return LayoutOrigin(path, name.name, store=self._ends.open_store(path))
+        if name.kind is Kind.OCI_ARCHIVE:
+            return OciArchiveOrigin(path, name.name)
+        return DockerArchiveOrigin(path, name.reference)
+
+    def _sink(self, name: EndName, options: CopyOptions, open_ends: ExitStack) -> Pusher:
+        path = name.path or ""
+        if name.kind is Kind.REGISTRY:
+            return self._ends.resolver.pusher(_named(name))
+        if name.kind is Kind.STORE:
+            image = str(_named(name))
+
+            def named(root: Descriptor) -> None:
+                self._ends.images.put(image, root)
+
+            return StoreSink(self._ends.content, name=image, labels=_labels, on_tag=named)
+        if name.kind is Kind.LAYOUT:
+            return open_ends.enter_context(LayoutSink(path, name.name, store=self._ends.open_store(path)))
+        if name.kind is Kind.OCI_ARCHIVE:
+            return open_ends.enter_context(OciArchiveSink(path, name.name, overwrite=options.overwrite))
+        return open_ends.enter_context(DockerArchiveSink(path, name.reference, overwrite=options.overwrite))
+
+    def _referrers(
+        self, source: EndName, origin: Origin, options: CopyOptions
+    ) -> Callable[[Digest], Iterable[Descriptor]] | None:
+        if not options.referrers:
+            return None
+        if source.kind is Kind.REGISTRY:
+            return self._remote_referrers(_named(source))
+        return origin.referrers if isinstance(origin, StoreOrigin) else None
+
+    def _remote_referrers(self, reference: Reference) -> Callable[[Digest], Iterable[Descriptor]]:
+        repository = self._ends.resolver.repository(reference)
+        return repository.referrers
+
+    def _sources(self, source: EndName, destination: EndName) -> Callable[[Digest], Sequence[str]]:
+        """Repositories of the destination's registry that may have a blob already."""
+        if destination.kind is not Kind.REGISTRY:
+            return lambda _digest: ()
+        registry = _named(destination).domain
+        if source.kind is Kind.REGISTRY and _named(source).domain == registry:
+            return lambda _digest: (_named(source).path,)
+        if source.kind is Kind.STORE:
+            return lambda digest: repositories(self._ends.content.info(digest).labels, registry)
+        return lambda _digest: ()
+
+
+def narrowed(origin: Provider, root: Descriptor, selection: Selection) -> Descriptor:
+    """The one manifest of an index that a single platform stands for; otherwise ``root``.
+
+    Raises:
+        NotFound: The index has nothing for the platform.
+    """
+    if len(selection.platforms or ()) != 1 or selection.attestations or not has_children(root):
+        return root
+    document = parse_manifest(read_document(origin, root), media_type=root.media_type, subject=root.digest)
+    if not isinstance(document, Index):
+        return root
+    chosen = selection.of(document, subject=f"index {root.digest}")
+    return chosen[0] if len(chosen) == 1 else root
+
+
+def _labels(descriptor: Descriptor, provider: Provider) -> Mapping[str, str]:
+    """What a document keeps."""
+    if not has_children(descriptor):
+        return {}
+    data = read_document(provider, descriptor)
+    return gc_labels(parse_manifest(data, media_type=descriptor.media_type, subject=descriptor.digest))
+
+
+def _named(name: EndName) -> Reference:
+    if name.reference is None:
+        raise InvalidArgument(f"{name}: an image is not named")
+    return name.reference
