@@ -65,9 +65,11 @@ class Crew:
         self.labels = labels
         self.clock = clock
         self._store = store
-        self._guard = threading.Lock()
+        self._guard = threading.Condition()  # notified when there may be something else to do
+        self._idle = threading.Condition(self._guard)  # somebody has ended a blob
         self._waiting = sorted(missing, key=lambda blob: blob.size)  # the biggest last
         self._held: list[Descriptor] = []  # another process brings them
+        self._opening = 0  # taken from those lists, and not running yet
         self._running: list[Download] = []
         self._emit: Callable[[Event], None] = lambda _event: None
 
@@ -88,10 +90,10 @@ class Crew:
             if taken is not None:
                 self._bring(*taken)
                 continue
-            with self._guard:
+            with self._idle:
                 if not (self._waiting or self._held or self._running):
                     return
-            self.stop.sleep(_LOOK)
+                self._idle.wait(_LOOK)
 
     def _next(self) -> tuple[Download, Part] | None:
         """A blob that nobody brings, begun."""
@@ -160,8 +162,10 @@ class Crew:
             self._drop(download)
 
     def _drop(self, download: Download) -> None:
-        with self._guard, suppress(ValueError):
-            self._running.remove(download)
+        with self._idle:
+            with suppress(ValueError):
+                self._running.remove(download)
+            self._idle.notify_all()
         download.close()
 
     def close(self) -> None:

@@ -178,18 +178,22 @@ class Download:
             with self._guard:
                 source.end, part.source = part.end, source
             self._pump(part, source)
-            self._connections += source.connections
+            with self._guard:
+                self._connections += source.connections
 
     def _pump(self, part: Part, source: Source) -> None:
         while not self._is_over(part):
             self._terms.stop.check()
             position, data = source.next()
-            if not data:
+            if not data and position == part.position:
                 continue  # it had come to its end, and that has been moved since
             if position < part.position:
                 if self._given_back(part):
                     return
                 data = data[part.position - position :]  # it cannot begin there: pass over what is here
+            elif position > part.position:
+                source.seek(part.position)  # it read beyond an end that has been given back since
+                continue
             if data:
                 self._terms.throttle.take(len(data))
                 self._put(part, data)
@@ -267,6 +271,7 @@ class Download:
         self._terms.emit(Noted(text=f"{self._name}: {text}"))
 
     def _retrying(self, error: Unavailable, pause: float, left: int) -> None:
+        self._terms.stop.check()  # broken off on purpose: that is no news
         self._terms.emit(Noted(text=f"{error}; trying again in {pause:.1f} s ({left} left)"))
 
     def _tell(self, size: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from distore._internal.pool import gather
 from distore._internal.retry import Retrier
@@ -27,7 +27,7 @@ from distore.transfer.progress import Done, Finished, Noted, Planned, Resolved
 from distore.transfer.space import check_space
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 
     from distore.errors import Unavailable
     from distore.images.select import Selection
@@ -39,6 +39,15 @@ if TYPE_CHECKING:
     from distore.transfer.progress import Event
 
 DEFAULT_CONCURRENCY: Final = 6
+
+
+@runtime_checkable
+class Joining(Protocol):
+    """A store that labels many blobs at once."""
+
+    def join_labels(self, digests: Iterable[Digest], added: Mapping[str, str], /) -> None:
+        """Add values to labels that are lists with commas."""
+        ...
 
 
 class PullStore(Provider, Manager, IngestManager, SegmentIngester, Protocol):
@@ -107,6 +116,7 @@ def pull(
             yield event
     finally:
         crew.close()
+    run.name_source(graph)
     size = sum(blob.size for blob in (*graph.blobs(), *graph.documents()))
     yield Finished(name=name, descriptor=root, size=size, moved=moved, seconds=clock() - started)
 
@@ -178,9 +188,18 @@ class _Pull:
             waiting,
             stop=self.stop,
             throttle=Throttle(self._options.limit_rate, clock=self._clock, sleep=self.stop.sleep),
-            labels=self._source,
+            labels={} if isinstance(self._store, Joining) else self._source,
             clock=self._clock,
         )
+
+    def name_source(self, graph: Graph) -> None:
+        """Note on every object where it can be had: one transaction instead of one for each blob.
+
+        A crash before it leaves blobs without that label, which the next pull gives them.
+        """
+        if self._source and isinstance(self._store, Joining):
+            there = (each for each in (*graph.blobs(), *graph.documents()) if self._is_here(each))
+            self._store.join_labels([each.digest for each in there], self._source)
 
     def _document(self, descriptor: Descriptor) -> Manifest | Index:
         """From the store, or from the registry into the store."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from distore._internal import fsops
 from distore._internal.oserrors import translated
+from distore.content.store import MAX_LABEL_SIZE
 from distore.errors import (
     DataLoss,
     DiskFull,
@@ -137,6 +138,23 @@ class Records:
         def work(connection: sqlite3.Connection) -> None:
             labels = change(dict(connection.execute(_LABELS, (digest,)).fetchall()))
             _execute(connection, _replacing(digest, labels, updated))
+
+        self._write(work)
+
+    def join_labels(self, digests: Iterable[Digest], added: Mapping[str, str]) -> None:
+        """Add values to labels that are lists with commas, on many blobs in one transaction; what a
+        list has already stays as it is, and so does one that would become too long."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            rows = []
+            for digest in digests:
+                labels = dict(connection.execute(_LABELS, (digest,)).fetchall())
+                for key, value in added.items():
+                    known = labels.get(key, "").split(",") if key in labels else []
+                    joined = ",".join([*known, value])
+                    if value not in known and len(key.encode()) + len(joined.encode()) <= MAX_LABEL_SIZE:
+                        rows.append((digest, key, joined))
+            _execute(connection, [("INSERT OR REPLACE INTO content_labels VALUES (?, ?, ?)", rows)])
 
         self._write(work)
 

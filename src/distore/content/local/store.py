@@ -30,7 +30,7 @@ from distore.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from distore._internal.filelock import FileLock
     from distore._internal.filters import Adaptor
@@ -197,6 +197,10 @@ class LocalStore:
     def files(self) -> Iterator[Info]:
         """``walk`` without the database: no labels, and ``updated`` is ``created``."""
         return self._walk(None, labels=False)
+
+    def join_labels(self, digests: Iterable[Digest], added: Mapping[str, str]) -> None:
+        """Add values to labels that are lists with commas; see ``Records.join_labels``."""
+        self.records.join_labels(digests, added)
 
     def free_space(self) -> int | None:
         """Bytes that this user may still write where the store lies, or None when nobody tells."""
