@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from bisect import insort
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class Frontier:
@@ -10,9 +14,27 @@ class Frontier:
 
     __slots__ = ("_islands", "end")
 
-    def __init__(self, end: int = 0) -> None:
+    def __init__(self, end: int = 0, islands: Iterable[tuple[int, int]] = ()) -> None:
         self.end = end
         self._islands: list[tuple[int, int]] = []  # sorted by start, all beyond end
+        for start, stop in islands:
+            self.add(start, stop)
+
+    @property
+    def islands(self) -> list[tuple[int, int]]:
+        """What has arrived behind a gap, as (start, end) pairs that do not touch."""
+        joined: list[tuple[int, int]] = []
+        for start, end in self._islands:
+            if joined and start <= joined[-1][1]:
+                joined[-1] = (joined[-1][0], max(joined[-1][1], end))
+            else:
+                joined.append((start, end))
+        return joined
+
+    def missing(self, total: int) -> list[tuple[int, int]]:
+        """What of ``total`` bytes has not arrived, as (start, end) pairs."""
+        last = max((end for _, end in self._islands), default=self.end)
+        return [*self.gaps, *([(last, total)] if last < total else [])]
 
     @property
     def gaps(self) -> list[tuple[int, int]]:

@@ -269,6 +269,10 @@ class MemoryWriter:
             self._settle()
         return len(given)
 
+    def missing(self, total: int, /) -> list[tuple[int, int]]:
+        with self._guard:
+            return self._frontier.missing(total)
+
     def status(self) -> Status:
         return self._store.status(self.ref)
 

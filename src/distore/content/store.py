@@ -184,12 +184,17 @@ class SegmentWriter(Writer, Protocol):
     def write_at(self, data: ReadableBuffer, offset: int, /) -> int:
         """Put all of ``data`` at ``offset``; several threads may call it at once.
 
-        ``offset`` of the writer is the end of the bytes that are there without a gap; a crash
-        keeps only those. Commit raises FailedPrecondition while there is a gap.
+        ``offset`` of the writer is the end of the bytes that are there without a gap. What lies
+        behind a gap may be kept over a close or a crash, too; ``missing`` tells. Commit raises
+        FailedPrecondition while there is a gap.
 
         Raises:
             OutOfRange: ``offset`` lies before the writer's own: those bytes are settled.
         """
+        ...
+
+    def missing(self, total: int, /) -> list[tuple[int, int]]:
+        """Which of ``total`` bytes are not there, as (start, end) pairs in order."""
         ...
 
 

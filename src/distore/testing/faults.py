@@ -18,6 +18,7 @@ STEPS: Final = (
     "open_file",
     "write",
     "put_text",
+    "put_line",
     "truncate",
     "reserve",
     "clone",
@@ -194,6 +195,14 @@ class PowerCut:
         inode = self.names.get(path) or self._fresh
         self.names[path] = inode
         self.bytes[inode] = bytearray(text.encode())
+
+    def _put_line(self, step: Step) -> None:
+        path, line = step.arguments
+        self._fresh -= 1
+        inode = self.names.get(path) or self._fresh
+        self.names[path] = inode
+        data = line.encode()
+        self.bytes.setdefault(inode, bytearray())[: len(data)] = data
 
     def _truncate(self, step: Step) -> None:
         assert step.inode is not None

@@ -69,7 +69,7 @@ def test_segments_leave_a_frontier_while_there_are_gaps(store: LocalStore, root:
     with store.writer(REF) as writer:
         writer.write_at(b"he", 0)
         writer.write_at(b"o", 4)
-        assert (root / FOLDER / "frontier").read_text() == "2"
+        assert (root / FOLDER / "frontier").read_text() == "2\n"
         assert store.status(REF).offset == 2
 
     assert (root / FOLDER / "data").read_bytes() == b"he"
@@ -86,6 +86,39 @@ def test_what_a_crash_left_behind_a_gap_is_cut_off(store: LocalStore, root: Path
         assert writer.offset == 2
         writer.write(b"llo")
         assert writer.commit() == Digest.of(b"hello")
+
+
+def test_what_a_note_of_the_frontier_tells_of_is_kept_behind_its_gap(store: LocalStore, root: Path) -> None:
+    store.writer(REF).close()
+    (root / FOLDER / "data").write_bytes(b"he\0\0o!?")
+    (root / FOLDER / "frontier").write_text("2 4-6\n9-11\n")
+
+    with store.writer(REF) as writer:
+        assert (writer.offset, writer.missing(8)) == (2, [(2, 4), (6, 8)])
+        writer.write_at(b"ll", 2)
+        assert writer.commit() == Digest.of(b"hello!")
+
+
+@pytest.mark.parametrize("text", ["2 4-9\n", "2 2-5\n", "2 5-4\n", "2 4\n", "2 x-5\n", "2 4-5x\n"])
+def test_an_island_that_cannot_be_is_cut_off(store: LocalStore, root: Path, text: str) -> None:
+    store.writer(REF).close()
+    (root / FOLDER / "data").write_bytes(b"he\0\0o")
+    (root / FOLDER / "frontier").write_text(text)
+
+    with store.writer(REF) as writer:
+        assert writer.missing(5) == [(2, 5)]
+    assert (root / FOLDER / "data").read_bytes() == b"he"
+
+
+def test_a_megabyte_behind_a_gap_outlives_the_writer(store: LocalStore, root: Path) -> None:
+    far = bytes(range(256)) * 4096
+    with store.writer(REF) as writer:
+        writer.write_at(far, 5)
+
+    with store.writer(REF) as writer:
+        assert (writer.offset, writer.missing(5 + len(far))) == (0, [(0, 5)])
+        writer.write(b"hello")
+        assert writer.commit() == Digest.of(b"hello" + far)
 
 
 def test_an_ingest_of_containerd_is_read_and_resumed(store: LocalStore, root: Path) -> None:

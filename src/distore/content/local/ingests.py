@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from distore._internal import filelock, fsops
+from distore.content.gaps import Frontier
 from distore.content.store import Owner, Status
 from distore.errors import InvalidArgument, Locked
 from distore.oci.digest import Digest
@@ -57,14 +58,41 @@ def expected(paths: IngestPaths) -> Digest | None:
 
 
 def kept(paths: IngestPaths, data: os.stat_result) -> int:
-    """Bytes that a resume keeps: with a frontier note, what lies behind it may have gaps.
+    """Bytes without a gap that a resume keeps."""
+    return arrived(paths, data).end
 
-    The note is neither synced nor replaced at once: after a kill or a power cut it may be there
-    and empty, and then nothing says how far the bytes are without a gap.
+
+def arrived(paths: IngestPaths, data: os.stat_result) -> Frontier:
+    """Which bytes a resume keeps: with a frontier note, what it says; else all there are.
+
+    The note says less than there is, never more, as long as the process that wrote it is all that
+    died. After a power cut it may be there and empty, and then nothing says what has arrived; or
+    tell of bytes that never reached the device, which the commit finds out.
     """
-    if note(paths.frontier) is None:
-        return data.st_size
-    return min(_number(paths.frontier) or 0, data.st_size)
+    text = note(paths.frontier)
+    if text is None:
+        return Frontier(data.st_size)
+    end, *islands = text.partition("\n")[0].split(" ")
+    if not _is_number(end) or int(end) > data.st_size:
+        return Frontier(min(int(end), data.st_size) if _is_number(end) else 0)
+    frontier = Frontier(int(end))
+    reached = frontier.end
+    for island in islands:
+        start, _, stop = island.partition("-")
+        if not (_is_number(start) and _is_number(stop) and reached < int(start) < int(stop) <= data.st_size):
+            break
+        reached = int(stop)
+        frontier.add(int(start), reached)
+    return frontier
+
+
+def note_of(frontier: Frontier) -> str:
+    """The text of a frontier note: the end, and what has arrived behind it."""
+    return " ".join([str(frontier.end), *(f"{start}-{end}" for start, end in frontier.islands)]) + "\n"
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 20
 
 
 def status(paths: IngestPaths) -> Status | None:
