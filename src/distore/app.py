@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from distore.errors import NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from distore.config import Config
     from distore.content.local.check import Check, Suppliers
     from distore.content.local.store import LocalStore
     from distore.content.store import Provider
+    from distore.errors import Unavailable
     from distore.metadata.images import Images
     from distore.oci.digest import Digest
     from distore.oci.reference import Reference
@@ -25,10 +26,15 @@ if TYPE_CHECKING:
 
 
 class App:
-    """The parts of one command, each made when it is first asked for."""
+    """The parts of one command, each made when it is first asked for.
 
-    def __init__(self, config: Config) -> None:
+    Args:
+        note: Told, in one line, what people who wait may want to know: that something is tried again.
+    """
+
+    def __init__(self, config: Config, *, note: Callable[[str], None] = lambda _text: None) -> None:
         self.config = config
+        self._note = note
         self._content: LocalStore | None = None
         self._resolver: HttpResolver | None = None
         self._images: Images | None = None
@@ -61,8 +67,9 @@ class App:
 
             self._resolver = HttpResolver(
                 self.config.registry or RegistryOptions(),
+                on_retry=self._retrying,
                 sessions=FileSessions(os.path.join(self.content.root, "uploads")),
-                budget=SharedBudget(os.path.join(self.content.root, "hosts")),
+                budget=SharedBudget(os.path.join(self.content.root, "hosts"), on_wait=self._waiting),
             )
         return self._resolver
 
@@ -128,6 +135,12 @@ class App:
             yield from labelled(self.resolver, labels)
 
         return suppliers
+
+    def _retrying(self, error: Unavailable, pause: float, left: int) -> None:
+        self._note(f"{error}; trying again in {pause:.1f} s ({left} left)")
+
+    def _waiting(self, netloc: str, seconds: float) -> None:
+        self._note(f"{netloc}: wants to be asked less often; waiting for {seconds:.1f} s")
 
     def _provider(self, source: str) -> Provider:
         if "://" in source:

@@ -21,15 +21,27 @@ _QUICK: Final = 0.01  # seconds a batch may take for the next to be larger
 _AHEAD: Final = 256  # results that may wait for the caller
 
 
-def map_unordered(work: Callable[[T], R | None], items: Iterable[T], *, workers: int) -> Iterator[R]:
+def map_unordered(
+    work: Callable[[T], R | None],
+    items: Iterable[T],
+    *,
+    workers: int,
+    stop: Callable[[], None] = lambda: None,
+) -> Iterator[R]:
     """Results of ``work`` as they come, None left out; memory does not grow with ``items``.
 
     ``items`` is advanced under a lock. The first exception of ``work`` or ``items`` stops the
     workers and is raised here; so does closing the iterator, after the items in work are done.
+
+    Args:
+        stop: Called when it ends early, so that nobody waits long for those items.
     """
     run = _Run(work, iter(items), workers)
     try:
         yield from run.results()
+    except BaseException:
+        stop()
+        raise
     finally:
         run.stop()
 

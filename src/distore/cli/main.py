@@ -174,7 +174,8 @@ def _act(name: str, args: argparse.Namespace) -> int:
     verb = load(name)
     config = Config(root=flags.root(args.root), command=f"dist {name}")
     configured = getattr(verb, "config", None)
-    app = App(configured(config, args) if configured else config)
+    config = configured(config, args) if configured else config
+    app = App(config, note=lambda text: out.note(f"dist: {text}"))
     gc.enable()
     try:
         verb.run(args, app, out)

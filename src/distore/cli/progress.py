@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Final, Protocol
 
 from distore.cli.output import human_age, human_size, printable
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 _EVERY: Final = 5.0  # seconds between two lines about the whole where nobody looks at bars
 _SHORT: Final = len("sha256:") + 12  # characters of a digest that people see
-_HERE: Final = ("present",)
+_DUMB: Final = ("", "dumb", "unknown")  # terminals that cannot move the cursor
 
 
 class Renderer(Protocol):
@@ -32,13 +34,19 @@ class Renderer(Protocol):
         ...
 
 
-def show(events: Iterable[Event], out: Output, *, quiet: bool, clock: Callable[[], float]) -> Finished | None:
+def show(
+    events: Iterable[Event], out: Output, *, quiet: bool, clock: Callable[[], float], brief: bool = False
+) -> Finished | None:
     """Show all of ``events``; the last one when it says that all is there.
 
     With ``--json`` every event is a line on standard output; otherwise talk goes to standard error.
+
+    Args:
+        brief: One of many transfers, whose results the caller tells: bars where somebody looks,
+            notes, and nothing else.
     """
     finished = None
-    renderer = _renderer(out, quiet=quiet, clock=clock)
+    renderer = _renderer(out, quiet=quiet, clock=clock, brief=brief)
     try:
         for event in events:
             renderer.show(event)
@@ -46,19 +54,21 @@ def show(events: Iterable[Event], out: Output, *, quiet: bool, clock: Callable[[
                 finished = event
     finally:
         renderer.close()
+        if isinstance(events, Generator):
+            events.close()  # after Ctrl-C: nothing moves any more when this returns
     return finished
 
 
-def _renderer(out: Output, *, quiet: bool, clock: Callable[[], float]) -> Renderer:
-    if out.as_json:
+def _renderer(out: Output, *, quiet: bool, clock: Callable[[], float], brief: bool) -> Renderer:
+    if out.as_json and not brief:
         return _Json(out)
     if quiet:
         return _Quiet()
-    if sys.stderr is not None and sys.stderr.isatty():
+    if sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM", "") not in _DUMB:
         from distore.cli.bars import Bars
 
-        return Bars(out)
-    return _Plain(out, clock)
+        return Bars(brief=brief)
+    return _Plain(out, clock, brief=brief)
 
 
 class _Quiet:
@@ -130,15 +140,16 @@ class Total:
 class _Plain:
     """A line for each thing that happened; for logs."""
 
-    def __init__(self, out: Output, clock: Callable[[], float]) -> None:
+    def __init__(self, out: Output, clock: Callable[[], float], *, brief: bool) -> None:
         self._out = out
         self._clock = clock
+        self._brief = brief
         self._total = Total(clock)
         self._last = clock()
 
     def show(self, event: Event, /) -> None:
         self._total.add(event)
-        text = describe(event)
+        text = None if self._brief and not isinstance(event, Noted) else describe(event)
         if text is not None:
             self._out.note(text)
         elif isinstance(event, Moved) and self._clock() - self._last >= _EVERY:
@@ -165,7 +176,8 @@ def describe(event: Event) -> str | None:
     if isinstance(event, Noted):
         return f"dist: {event.text}"
     if isinstance(event, Finished):
-        rate = f", {human_size(round(event.moved / event.seconds))}/s" if event.seconds > 0.001 else ""
+        told = event.moved and event.seconds > 0.001
+        rate = f", {human_size(round(event.moved / event.seconds))}/s" if told else ""
         return f"{human_size(event.moved)} moved in {event.seconds:.1f} s{rate}"
     return None
 

@@ -115,11 +115,12 @@ class RegistryServer:
             self._port = runner.addresses[0][1]
             self._ready.set()
             await self._stopping.wait()
+            await site.stop()
+            await _rounds()  # who was let in at the last moment is counted before all are sent home
         finally:
             connections = [connection.transport for connection in server.connections]
             await runner.cleanup()
-            if self._tls is not None:
-                await _end_tls(connections)
+            await _end(connections)
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         incoming = Incoming(request, rate=self.rate)
@@ -226,7 +227,7 @@ def _hung_up(request: web.BaseRequest) -> web.StreamResponse:
     return web.Response(status=503)
 
 
-async def _end_tls(connections: Iterable[asyncio.Transport | None]) -> None:
+async def _end(connections: Iterable[asyncio.Transport | None]) -> None:
     """Leave no socket open: TLS would wait half a minute for each client to say goodbye.
 
     Nobody keeps track of a connection whose handshake failed; what its client sent last is here
@@ -235,5 +236,9 @@ async def _end_tls(connections: Iterable[asyncio.Transport | None]) -> None:
     for connection in connections:
         if connection is not None:
             connection.abort()
+    await _rounds()
+
+
+async def _rounds() -> None:
     for _ in range(_LAST_ROUNDS):
         await asyncio.sleep(0)

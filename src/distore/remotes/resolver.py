@@ -11,6 +11,7 @@ from distore.oci.digest import Digest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from distore._internal.retry import Retrier
     from distore.content.store import Provider
     from distore.oci.descriptor import Descriptor
     from distore.oci.reference import Reference
@@ -245,8 +246,13 @@ class Resolver(Fetchers, Protocol):
         """What else a registry tells of a repository."""
         ...
 
+    def retrier(self) -> Retrier:
+        """For one piece of work; ``abort`` ends its pauses."""
+        ...
+
     def abort(self) -> None:
-        """Break off every transfer that runs: whoever reads gets Unavailable at once."""
+        """Break off every transfer and pause: whoever reads gets Unavailable, whoever waits
+        Cancelled, at once. The resolver can be used on."""
         ...
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -70,11 +71,12 @@ class FileSessions:
             return None
         try:
             with open(mine, "rb") as file:
-                document = json.loads(file.read(_MAX_SIZE))
-            os.unlink(mine)
-            return _session(document)
+                return _session(json.loads(file.read(_MAX_SIZE)))
         except (OSError, ValueError, RecursionError):
             return None
+        finally:
+            with suppress(OSError):
+                os.unlink(mine)  # whatever is in it
 
     def keep(self, repository: str, digest: Digest, session: Session, /) -> None:
         path = self._path(repository, digest)
@@ -91,11 +93,10 @@ class FileSessions:
             return
 
     def forget(self, repository: str, digest: Digest, /) -> None:
-        try:
+        with suppress(OSError):  # it was taken
             fsops.unlink(self._path(repository, digest))
+        with suppress(OSError):  # it has others, or never was
             fsops.remove_directory(self._folder)
-        except OSError:
-            return
 
     def _path(self, repository: str, digest: Digest) -> str:
         key = hashlib.sha256(f"{repository} {digest}".encode()).hexdigest()

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
-from distore.errors import InvalidArgument, NotFound
+from distore.errors import FailedPrecondition, InvalidArgument, NotFound
 from distore.images.children import document_of, has_children
 from distore.images.gclabels import gc_labels, referrers_of
 from distore.images.select import ALL
 from distore.oci.manifest import Index, parse_manifest
 from distore.remotes.provider import RemoteImage
 from distore.remotes.suppliers import repositories
-from distore.transfer.archive import OciArchiveOrigin, OciArchiveSink
-from distore.transfer.dockerarchive import DockerArchiveOrigin, DockerArchiveSink
 from distore.transfer.endname import EndName, Kind
 from distore.transfer.layout import LayoutOrigin, LayoutSink
 from distore.transfer.progress import Finished
@@ -140,6 +139,7 @@ class Copier:
             root = origin.resolve()
             if destination.kind is not Kind.STORE:
                 root = narrowed(origin, root, options.selection)
+            _check_digest(destination, root)
             sink = self._sink(destination, options, open_ends)
             yield from push(
                 origin,
@@ -172,12 +172,12 @@ class Copier:
     def _pull(self, source: EndName, destination: EndName, options: CopyOptions) -> Iterator[Event]:
         reference = _named(source)
         resolver = self._ends.resolver
-        root = resolver.resolve(reference)
+        root = resolver.retrier().run(lambda: resolver.resolve(reference))
         into_store = destination.kind is Kind.STORE
-        store = self._ends.content if into_store else self._ends.open_store(destination.path or "")
+        store = self._ends.content if into_store else self._layout(destination)
         fetcher = resolver.fetcher(reference)
         if not into_store:
-            with RemoteImage(fetcher, root, name=str(reference)) as image:
+            with RemoteImage(fetcher, root, name=str(reference), new_retrier=resolver.retrier) as image:
                 root = narrowed(image, root, options.selection)
         events = pull(
             store,
@@ -207,16 +207,29 @@ class Copier:
         path = name.path or ""
         if name.kind is Kind.REGISTRY:
             reference = _named(name)
-            root = self._ends.resolver.resolve(reference)
-            return RemoteImage(self._ends.resolver.fetcher(reference), root, name=str(reference))
+            resolver = self._ends.resolver
+            root = resolver.retrier().run(lambda: resolver.resolve(reference))
+            fetcher = resolver.fetcher(reference)
+            return RemoteImage(fetcher, root, name=str(reference), new_retrier=resolver.retrier)
         if name.kind is Kind.STORE:
             reference = _named(name)
             return StoreOrigin(self._ends.content, self.root_of(reference), name=str(reference))
         if name.kind is Kind.LAYOUT:
-            return LayoutOrigin(path, name.name, store=self._ends.open_store(path))
+            return LayoutOrigin(path, name.name, store=self._layout(name))
         if name.kind is Kind.OCI_ARCHIVE:
+            from distore.transfer.archive import OciArchiveOrigin
+
             return OciArchiveOrigin(path, name.name)
+        from distore.transfer.dockerarchive import DockerArchiveOrigin
+
         return DockerArchiveOrigin(path, name.reference)
+
+    def _layout(self, name: EndName) -> CopyStore:
+        """The blobs of a layout, which need not be there yet."""
+        path = name.path or ""
+        if os.path.lexists(path) and not os.path.isdir(path):
+            raise FailedPrecondition(f"oci:{path}: not a folder; a file is oci-archive: or docker-archive:")
+        return self._ends.open_store(path)
 
     def _sink(self, name: EndName, options: CopyOptions, open_ends: ExitStack) -> Pusher:
         path = name.path or ""
@@ -230,9 +243,13 @@ class Copier:
 
             return StoreSink(self._ends.content, name=image, labels=_labels, on_tag=named)
         if name.kind is Kind.LAYOUT:
-            return open_ends.enter_context(LayoutSink(path, name.name, store=self._ends.open_store(path)))
+            return open_ends.enter_context(LayoutSink(path, name.name, store=self._layout(name)))
         if name.kind is Kind.OCI_ARCHIVE:
+            from distore.transfer.archive import OciArchiveSink
+
             return open_ends.enter_context(OciArchiveSink(path, name.name, overwrite=options.overwrite))
+        from distore.transfer.dockerarchive import DockerArchiveSink
+
         return open_ends.enter_context(DockerArchiveSink(path, name.reference, overwrite=options.overwrite))
 
     def _referrers(
@@ -273,6 +290,13 @@ def narrowed(origin: Provider, root: Descriptor, selection: Selection) -> Descri
         return root
     chosen = selection.of(document, subject=f"index {root.digest}")
     return chosen[0] if len(chosen) == 1 else root
+
+
+def _check_digest(destination: EndName, root: Descriptor) -> None:
+    """A name with a digest is good for that image alone."""
+    wanted = destination.reference.digest if destination.reference else None
+    if destination.kind is Kind.REGISTRY and wanted not in (None, root.digest):
+        raise InvalidArgument(f"{destination}: the image is {root.digest}; leave out the digest")
 
 
 def _labels(descriptor: Descriptor, provider: Provider) -> Mapping[str, str]:

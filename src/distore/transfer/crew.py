@@ -65,8 +65,8 @@ class Crew:
         self.labels = labels
         self.clock = clock
         self._store = store
-        self._guard = threading.Condition()  # notified when there may be something else to do
-        self._idle = threading.Condition(self._guard)  # somebody has ended a blob
+        self._guard = threading.Lock()
+        self._idle = threading.Condition(self._guard)  # somebody has ended a blob, or begun one
         self._waiting = sorted(missing, key=lambda blob: blob.size)  # the biggest last
         self._held: list[Descriptor] = []  # another process brings them
         self._opening = 0  # taken from those lists, and not running yet
@@ -91,7 +91,7 @@ class Crew:
                 self._bring(*taken)
                 continue
             with self._idle:
-                if not (self._waiting or self._held or self._running):
+                if not (self._waiting or self._held or self._opening or self._running):
                     return
                 self._idle.wait(_LOOK)
 
@@ -103,7 +103,13 @@ class Crew:
                 if not (self._waiting or self._held):
                     return None
                 blob = self._held.pop() if follow else self._waiting.pop()
-            download = self._begun(blob, follow=follow)
+                self._opening += 1
+            try:
+                download = self._begun(blob, follow=follow)
+            finally:
+                with self._idle:
+                    self._opening -= 1
+                    self._idle.notify_all()
             if download is not None:
                 return download, download.first()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -83,6 +84,7 @@ class Download:
         self._shared = False  # from the first split on every byte goes by write_at
         self._parts: list[Part] = []
         self._open = 0  # parts that nobody has ended
+        self._unclaimed: list[Part] = []  # of an earlier try, which nobody has begun
         self._ranges = True  # until the other side ignores one
         self._connections = 0
         self._arrived = 0
@@ -97,12 +99,19 @@ class Download:
     def rest(self) -> float:
         """Seconds that the slowest part will take, 0 when nothing is worth halving."""
         with self._guard:
+            if self._unclaimed:
+                return math.inf
             return max((self._gain(part) for part in self._parts), default=0.0)
 
     def halve(self) -> Part | None:
-        """The second half of what is left of the slowest part, for another thread to bring."""
+        """A part for another thread to bring: one that nobody has begun, or the second half of what
+        is left of the slowest."""
         now = self._terms.clock()
         with self._guard:
+            if self._unclaimed:
+                waiting = self._unclaimed.pop()
+                waiting.started = now
+                return waiting
             part = max(self._parts, key=self._gain, default=None)
             if part is None or self._gain(part) < MIN_GAIN:
                 return None
@@ -130,6 +139,11 @@ class Download:
                 part.active = False
                 self._open -= 1
                 last = not self._open
+                following = self._unclaimed.pop(0) if self._unclaimed else None
+            if following is not None:
+                part = following
+                part.started = self._terms.clock()
+                continue
             if not last:
                 return False
             if self._commit():
@@ -142,21 +156,25 @@ class Download:
 
     def _begin(self) -> None:
         offset, size = self._writer.offset, self.descriptor.size
-        if offset > size:
+        if offset > size or any(end > size for _, end in self._writer.missing(size)):
             self._note(f"{offset} bytes are kept, it has {size}; starting over")
             self._writer.truncate()
             offset = 0
-        if offset:
-            self._note(f"resuming at byte {offset} of {size}")
         now = self._terms.clock()
-        self._resumed, self._arrived, self._shared = bool(offset), offset, False
-        self._parts, self._open = [Part(started=now, start=offset, position=offset, end=size)], 1
+        spans = self._writer.missing(size) or [(size, size)]
+        self._parts = [Part(started=now, start=start, position=start, end=end) for start, end in spans]
+        self._open, self._unclaimed = len(spans), self._parts[1:]
+        self._arrived = size - sum(end - start for start, end in spans)
+        self._resumed, self._shared = bool(self._arrived), len(spans) > 1
+        if self._arrived:
+            where = f"at byte {offset}" if len(spans) == 1 else f"with {self._arrived} bytes in pieces,"
+            self._note(f"resuming {where} of {size}")
         self._terms.emit(
             Started(
                 digest=self.descriptor.digest,
                 media_type=self.descriptor.media_type,
                 size=size,
-                offset=offset,
+                offset=self._arrived,
             )
         )
 

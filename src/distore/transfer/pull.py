@@ -12,7 +12,7 @@ from distore._internal.retry import Retrier
 from distore.content.blobs import open_writer
 from distore.content.rules import check_labels
 from distore.content.store import IngestManager, Manager, Provider
-from distore.errors import AlreadyExists, InvalidArgument, NotFound
+from distore.errors import AlreadyExists, DataLoss, InvalidArgument, NotFound
 from distore.images.children import read_manifest
 from distore.images.gclabels import gc_labels, referrer_labels
 from distore.images.select import ALL
@@ -234,7 +234,12 @@ class _Pull:
             info = self._store.info(blob.digest)
         except NotFound:
             return False
-        return info.size == blob.size
+        if info.size != blob.size:  # a writer would say that it is there
+            raise DataLoss(
+                f"content {blob.digest}: {info.size} bytes in the store, its manifest says {blob.size};"
+                " run dist fsck"
+            )
+        return True
 
     def _offset(self, blob: Descriptor) -> int:
         """Bytes kept from an earlier try."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from distore._internal.pool import gather
 from distore.content.blobs import read_blob
+from distore.errors import FailedPrecondition
 from distore.images.children import has_children
 from distore.images.select import ALL
 from distore.images.walk import walk
@@ -162,7 +163,15 @@ class _Push:
 
             yield from gather(work, workers=min(workers, len(waiting)), stop=stop)
         if has_children(root):
-            self._pusher.tag(root, self._provider)
+            try:
+                self._pusher.tag(root, self._provider)
+            except FailedPrecondition as error:
+                if not graph.missing:
+                    raise
+                raise FailedPrecondition(
+                    f"{error}; {len(graph.missing)} of the manifests it names are not here: choose one with"
+                    " --platform, or pull the others with --all-platforms"
+                ) from error
             yield _done(root, "pushed")
 
     def _read(self, descriptor: Descriptor) -> Manifest | Index:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from distore.errors import InvalidArgument
 
@@ -35,6 +35,20 @@ def split_url(url: str) -> SplitResult:
     if "@" in parts.netloc:
         raise InvalidArgument(f"address of {parts.hostname}: a user name has no place in it")
     return parts
+
+
+def follow(url: str, location: str) -> str:
+    """Where ``location``, in an answer from ``url``, leads.
+
+    Raises:
+        InvalidArgument: To nothing that can be asked.
+    """
+    try:
+        there = urljoin(url, location)
+    except ValueError as error:
+        raise InvalidArgument(f"address {location.partition('?')[0][:120]!a}: not a URL") from error
+    split_url(there)
+    return there
 
 
 def origin(parts: SplitResult) -> tuple[str, str, int]:

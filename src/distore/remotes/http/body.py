@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -66,11 +67,13 @@ class Response:
         wire: socket.socket | None,
         limits: Limits,
         clock: Callable[[], float],
+        is_aborted: Callable[[], bool] = lambda: False,
     ) -> None:
         self._raw = raw
         self._wire = wire
         self._limits = limits
         self._clock = clock
+        self._is_aborted = is_aborted
         self._waited = 0.0  # seconds in this window of the speed floor
         self._came = 0  # bytes in it
         self._failure: Exception | None = None
@@ -134,6 +137,9 @@ class Response:
 
     def close(self) -> None:
         """Give the connection back when all was read, close it otherwise."""
+        if self._raw.connection is not None and self._raw.length_remaining == 0:
+            with suppress(exceptions.HTTPError, OSError, ValueError):
+                self._raw.read1(1)  # asks the network nothing, and gives the connection back
         self._raw.close()
         self._raw.release_conn()
 
@@ -141,13 +147,16 @@ class Response:
         """What one look at the network gives."""
         now = self._clock()
         patience = self._limits.patience(self._limits.read_timeout, now, self.where)
-        if self._wire is not None and self._wire.fileno() >= 0:  # closed after the last byte
+        # After the last byte the connection is closed, or somebody else's.
+        if self._wire is not None and self._raw.connection is not None and self._wire.fileno() >= 0:
             self._wire.settimeout(patience)
         try:
             data = self._raw.read1(limit, decode_content=False)
         except (exceptions.HTTPError, OSError, ValueError) as error:
             expired = self._limits.expired(self._clock())
             raise network_error(error, self.where, expired=expired, patience=patience) from error
+        if self._is_aborted():  # without a length an end like any other
+            raise Unavailable(f"{self.where}: broken off on request")
         self._measure(self._clock() - now, len(data))
         return data
 

@@ -11,6 +11,7 @@ from distore.errors import (
     DistoreError,
     FailedPrecondition,
     NotFound,
+    PermissionDenied,
     Unavailable,
 )
 from distore.remotes.http.address import origin, split_url
@@ -40,7 +41,8 @@ class Client:
     """Safe to share between threads. Made by HttpResolver.
 
     Args:
-        hosts: The servers that stand for the repository's registry, in the order to ask them.
+        hosts: The servers that stand for the repository's registry, in the order to ask them; the
+            last is the registry itself.
     """
 
     def __init__(
@@ -69,23 +71,24 @@ class Client:
         Raises:
             NotFound: Nobody has it; names whom was asked.
             FailedPrecondition: No host may do it.
-            DistoreError: The last failure, when a host could not say.
+            DistoreError: The registry's own failure, or the last of its mirrors'.
         """
         hosts = [host for host in self.hosts if needed in host.capabilities]
         if not hosts:
             raise FailedPrecondition(f"{subject}: no host may {needed!r}; see its hosts.toml")
-        failures: list[DistoreError] = []
-        missing: list[NotFound] = []
+        failures: dict[Host, DistoreError] = {}
+        missing: dict[Host, NotFound] = {}
+        registry = self.hosts[-1]  # the others are its mirrors
         for group in self._health.sorted(hosts):
             for host in group:
                 try:
                     answer = attempt(host)
                 except NotFound as error:
-                    missing.append(error)
+                    missing[host] = error
                 except DeadlineExceeded:
                     raise
                 except DistoreError as error:
-                    failures.append(error)
+                    failures[host] = error
                     if isinstance(error, Unavailable) and retry_after(error) is None:
                         self._health.ill(host.netloc)
                     continue
@@ -93,21 +96,17 @@ class Client:
                     self._health.well(host.netloc)
                     return answer
                 self._health.well(host.netloc)
-            if missing:
-                break
+            if registry in missing:
+                break  # no mirror that rests would know better
+        own = failures.get(registry)
         if not missing:
-            raise failures[-1]
-        asked = ", ".join(host.netloc for host in hosts)
-        others = "".join(f"; {failure}" for failure in failures)
-        if (
-            failures
-            and len(hosts) > 1
-            and isinstance(failures[-1], Unavailable)
-            and hosts[-1].namespace is None
-        ):
+            raise own or [*failures.values()][-1]
+        if isinstance(own, Unavailable):
             # The registry itself could not say: that a mirror lacks it does not settle it.
-            raise failures[-1]
-        raise NotFound(f"{subject}: not found (asked {asked}){others}") from missing[-1]
+            raise own
+        asked = ", ".join(host.netloc for host in hosts)
+        others = "".join(f"; {failure}" for failure in failures.values())
+        raise NotFound(f"{subject}: not found (asked {asked}){others}") from [*missing.values()][-1]
 
     def scope(self, actions: str) -> str:
         """What a token must allow, in the spelling of token servers."""
@@ -157,11 +156,21 @@ class Client:
         """As ``request``, for a whole URL that ``host`` gave, such as that of an upload.
 
         The host's headers and credentials go only to its own origin.
+
+        Raises:
+            InvalidArgument: ``url`` is no usable address.
+            PermissionDenied: It has no TLS, and that of ``host`` has.
         """
-        asked = {**(query or {}), **({"ns": host.namespace} if host.namespace else {})}
+        there, home = split_url(url), split_url(host.url)
+        if (home.scheme, there.scheme) == ("https", "http"):
+            raise PermissionDenied(f"{home.netloc}: leads from https to http ({there.netloc})")
+        at_home = origin(there) == origin(home)
+        # A foreign address may be signed with its query: nothing is added that was not asked for.
+        namespace = {"ns": host.namespace} if host.namespace and at_home else {}
+        asked = {**(query or {}), **namespace}
         if asked:
             url = f"{url}{'&' if '?' in url else '?'}{urlencode(asked)}"
-        if origin(split_url(url)) != origin(split_url(host.url)):
+        if not at_home:
             return self._send(host, method, url, headers=headers, body=body, at_home=False)
         server = f"{host.scheme}://{host.netloc}"
         account = Account(server=server, netloc=host.netloc, repository=self.repository.path)

@@ -15,6 +15,7 @@ from distore.errors import (
     NotFound,
     OutOfRange,
     PermissionDenied,
+    ResourceExhausted,
     Unauthenticated,
     Unavailable,
     Unimplemented,
@@ -37,9 +38,11 @@ _CLASSES: Final[dict[int, type[DistoreError]]] = {
     406: NotFound,
     408: Unavailable,
     410: NotFound,
+    413: ResourceExhausted,
     416: OutOfRange,
     429: Unavailable,
     501: Unimplemented,
+    507: ResourceExhausted,
 }
 
 
@@ -62,8 +65,7 @@ def error_from(
     message = f"{subject}: {response.where} answered {status}{f': {words}' if words else ''}"
     kind = _CLASSES.get(status, Unavailable if status >= 500 else FailedPrecondition)
     if kind is Unavailable:
-        moment = (now or _utc_now)()
-        return with_retry_after(Unavailable(message), _retry_after(response.header("retry-after"), moment))
+        return with_retry_after(Unavailable(message), patience_asked(response, now=now))
     return kind(message)
 
 
@@ -91,9 +93,9 @@ def one_line(text: str) -> str:
     return line if len(line) <= _MAX_MESSAGE else line[:_MAX_MESSAGE] + "..."
 
 
-def _retry_after(text: str | None, now: datetime) -> float | None:
-    """Seconds, from a number of them or an HTTP date."""
-    text = (text or "").strip()[:64]
+def patience_asked(response: Response, *, now: Callable[[], datetime] | None = None) -> float | None:
+    """Seconds by Retry-After, a number of them or an HTTP date; None when it does not say."""
+    text = (response.header("retry-after") or "").strip()[:64]
     if text.isascii() and text.isdecimal():
         return min(float(text), _MAX_RETRY_AFTER)
     try:
@@ -102,7 +104,13 @@ def _retry_after(text: str | None, now: datetime) -> float | None:
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return min(max(0.0, (moment - now).total_seconds()), _MAX_RETRY_AFTER)
+    return min(max(0.0, (moment - (now or _utc_now)()).total_seconds()), _MAX_RETRY_AFTER)
+
+
+def requests_left(response: Response) -> int | None:
+    """How many more requests the answer allows, by ``RateLimit-Remaining: 76;w=21600``, or None."""
+    text = (response.header("ratelimit-remaining") or "").partition(";")[0].strip()
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else None
 
 
 def _utc_now() -> datetime:

@@ -6,9 +6,9 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from distore.errors import NotFound
+from distore.errors import FailedPrecondition, InvalidArgument, NotFound
 from distore.oci import mediatypes
-from distore.oci.manifest import Index, parse_manifest
+from distore.oci.manifest import Index, Manifest, parse_manifest
 from distore.remotes.fetch import fetch_document
 from distore.remotes.http.bodies import Whole
 from distore.remotes.http.client import PUSH
@@ -19,7 +19,6 @@ from distore.remotes.resolver import Target
 
 if TYPE_CHECKING:
     from distore.oci.descriptor import Descriptor
-    from distore.oci.manifest import Manifest
     from distore.remotes.http.client import Client
     from distore.remotes.http.hosts import Host
 
@@ -35,9 +34,10 @@ def add_referrer(client: Client, host: Host, descriptor: Descriptor, document: M
     known = _known(client, tag)
     if any(entry.digest == descriptor.digest for entry in known):
         return
+    config = document.config.media_type if isinstance(document, Manifest) else None
     entry = replace(
         descriptor,
-        artifact_type=document.artifact_type,
+        artifact_type=document.artifact_type or config,
         annotations=dict(document.annotations),
         platform=None,
         data=None,
@@ -63,9 +63,20 @@ def add_referrer(client: Client, host: Host, descriptor: Descriptor, document: M
 
 
 def _known(client: Client, tag: str) -> tuple[Descriptor, ...]:
+    """What the index has.
+
+    Raises:
+        FailedPrecondition: The tag stands for something else, which is not to be lost.
+    """
+    subject = f"referrers tag {client.repository.name}:{tag}"
     try:
         document = fetch_document(HttpFetcher(client), Target(tag=tag, media_type=mediatypes.OCI_INDEX))
     except NotFound:
         return ()
-    parsed = parse_manifest(document.data, media_type=None, subject=tag)
-    return parsed.manifests if isinstance(parsed, Index) else ()
+    try:
+        parsed = parse_manifest(document.data, media_type=None, subject=tag)
+    except InvalidArgument as error:
+        raise FailedPrecondition(f"{subject}: {error}") from error
+    if not isinstance(parsed, Index):
+        raise FailedPrecondition(f"{subject}: it is no index; delete the tag")
+    return parsed.manifests

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
@@ -19,7 +20,7 @@ from distore.remotes.http.bodies import Whole
 from distore.remotes.http.client import PUSH
 from distore.remotes.http.errors import error_from
 from distore.remotes.http.fallback import add_referrer
-from distore.remotes.http.upload import Upload
+from distore.remotes.http.upload import CHUNK, Upload
 from distore.remotes.mismatch import wrong_digest
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class HttpPusher:
         reference: The repository, and the tag that ``tag`` gives.
         sessions: Where uploads that break off are kept.
         new_retrier: Makes the Retrier of one object.
+        chunk_size: Bytes of a blob in one request.
     """
 
     parallel: int | None = None
@@ -54,11 +56,14 @@ class HttpPusher:
         *,
         sessions: Sessions,
         new_retrier: Callable[[], Retrier],
+        chunk_size: int = CHUNK,
     ) -> None:
         self._client = client
         self._reference = reference
         self._sessions = sessions
         self._new_retrier = new_retrier
+        self._chunk_size = chunk_size
+        self._referring = threading.Lock()
 
     @property
     def name(self) -> str:
@@ -94,7 +99,7 @@ class HttpPusher:
         sources: Sequence[str] = (),
         on_progress: Callable[[int], None] = lambda _offset: None,
     ) -> str:
-        if self.exists(descriptor):
+        if self.exists(descriptor) and not self._refers(descriptor, provider):
             return "present"
         if has_children(descriptor):
             self._put(descriptor, provider, descriptor.digest)
@@ -107,6 +112,7 @@ class HttpPusher:
             sessions=self._sessions,
             retrier=self._new_retrier(),
             on_progress=on_progress,
+            chunk_size=self._chunk_size,
         )
         with provider.reader(descriptor.digest) as reader:
             if reader.size != descriptor.size:
@@ -124,8 +130,17 @@ class HttpPusher:
     def tag(self, descriptor: Descriptor, provider: Provider, /) -> None:
         self._put(descriptor, provider, self._reference.tag or descriptor.digest)
 
+    def _refers(self, descriptor: Descriptor, provider: Provider) -> bool:
+        """Whether it is about another manifest: it goes again, for an earlier push may have broken off
+        before its entry in the referrers tag."""
+        if not has_children(descriptor):
+            return False
+        data = _document(descriptor, provider)
+        about = parse_manifest(data, media_type=descriptor.media_type, subject=descriptor.digest)
+        return about.subject is not None
+
     def _put(self, descriptor: Descriptor, provider: Provider, name: str) -> None:
-        data = descriptor.data or read_blob(provider, descriptor.digest, max_size=MAX_MANIFEST_SIZE)
+        data = _document(descriptor, provider)
         subject = (
             f"{self._reference.name}:{name}" if name == self._reference.tag else self._subject(descriptor)
         )
@@ -151,13 +166,18 @@ class HttpPusher:
         knows_subjects = self._new_retrier().run(put)
         about = parse_manifest(data, media_type=descriptor.media_type, subject=descriptor.digest)
         if about.subject is not None and not knows_subjects:
-            add_referrer(self._client, self._host(), descriptor, about)
+            with self._referring:  # two at once would lose an entry
+                self._new_retrier().run(lambda: add_referrer(self._client, self._host(), descriptor, about))
 
     def _host(self) -> Host:
         return self._client.ask("push", self._reference.name, lambda host: host)
 
     def _subject(self, descriptor: Descriptor) -> str:
         return f"{self._client.repository.name}@{descriptor.digest}"
+
+
+def _document(descriptor: Descriptor, provider: Provider) -> bytes:
+    return descriptor.data or read_blob(provider, descriptor.digest, max_size=MAX_MANIFEST_SIZE)
 
 
 def _check(descriptor: Descriptor, provider: Provider) -> None:

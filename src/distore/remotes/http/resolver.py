@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from distore._internal.retry import Retrier
-from distore.errors import InvalidArgument
+from distore.errors import Cancelled, InvalidArgument
 from distore.oci.reference import Reference
 from distore.remotes.credentials import FileCredentials
 from distore.remotes.http.address import with_port
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from distore.errors import Unavailable
     from distore.oci.descriptor import Descriptor
+    from distore.remotes.budget import Budget
     from distore.remotes.http.hosts import Host
     from distore.remotes.options import RegistryOptions
     from distore.remotes.sessions import Sessions
@@ -37,6 +39,7 @@ class HttpResolver:
 
     Args:
         sessions: Keeps uploads that break off.
+        budget: Says when a host may be asked; None: at any time.
         on_retry: Told of a request that is sent again: the error, the pause in seconds, and how many
             attempts are left.
         limits: Time limits; the floor of ``options.min_speed`` replaces theirs.
@@ -48,11 +51,14 @@ class HttpResolver:
         options: RegistryOptions,
         *,
         sessions: Sessions | None = None,
+        budget: Budget | None = None,
         on_retry: Callable[[Unavailable, float, int], None] | None = None,
         limits: Limits = Limits(),  # noqa: B008 - immutable
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._options = options
+        self._clock = clock
+        self._halt = threading.Event()
         self._sessions = sessions or NoSessions()
         self._on_retry = on_retry
         self._health = Health(clock=clock)
@@ -61,6 +67,7 @@ class HttpResolver:
             ca=options.ca,
             skip_verify=options.skip_verify,
             proxies=options.proxies,
+            budget=budget,
             clock=clock,
         )
         self._authorizer = Authorizer(
@@ -80,12 +87,15 @@ class HttpResolver:
             self._client(reference, hosts),
             reference,
             sessions=self._sessions,
-            new_retrier=lambda: Retrier(on_retry=self._on_retry),
+            new_retrier=self.retrier,
         )
 
     def repository(self, repository: Reference, /) -> HttpRepository:
         """Tags, referrers and deletion of a repository."""
-        return HttpRepository(self._client(repository, hosts_of(repository.domain, self._options)))
+        return HttpRepository(
+            self._client(repository, hosts_of(repository.domain, self._options)),
+            new_retrier=self.retrier,
+        )
 
     def catalog(self, registry: str, /) -> Iterator[str]:
         """The repositories of a registry, ``host[:port]``, where it lists them."""
@@ -106,8 +116,20 @@ class HttpResolver:
         repository = replace(named, domain=with_port(host.scheme, host.netloc))
         return HttpFetcher(self._client(repository, (host,)))
 
+    def retrier(self) -> Retrier:
+        """For one piece of work; ``abort`` ends its pauses with Cancelled."""
+        halt = self._halt  # of now: what abort breaks off must not pause afterwards
+
+        def sleep(seconds: float) -> None:
+            if halt.wait(seconds):
+                raise Cancelled("stopped; what came is kept")
+
+        return Retrier(on_retry=self._on_retry, sleep=sleep, clock=self._clock)
+
     def abort(self) -> None:
-        """Break off every transfer that runs: whoever reads gets Unavailable at once."""
+        """Break off every transfer and pause; the resolver can be used on."""
+        halt, self._halt = self._halt, threading.Event()
+        halt.set()
         self._transport.abort()
 
     def close(self) -> None:

@@ -66,15 +66,10 @@ def _ask(client: Client, host: Host, method: str, reference: Reference) -> Respo
 def _described(response: Response, reference: Reference) -> Descriptor | None:
     """What the headers tell; None when that is not everything."""
     media_type = _media_type(response)
-    told = (response.header("docker-content-digest") or "").strip()
+    digest = _told(response, reference) or reference.digest
     size = response.length
-    if not media_type or size is None or not (told or reference.digest):
+    if not (_is_known(media_type) or mediatypes.is_schema1(media_type)) or size is None or digest is None:
         return None
-    try:
-        digest = Digest(told) if told else reference.digest
-        assert digest is not None
-    except InvalidArgument as error:
-        raise FailedPrecondition(f"{reference}: docker-content-digest: {error}") from error
     if reference.digest is not None and digest != reference.digest:
         if digest.algorithm == reference.digest.algorithm:
             raise wrong_digest(str(reference), expected=reference.digest, actual=digest)
@@ -91,15 +86,28 @@ def _read(response: Response, reference: Reference) -> Descriptor:
     finally:
         response.close()
     _check_size(len(data), reference)
-    told = (response.header("docker-content-digest") or "").strip()
-    expected = reference.digest or (Digest(told) if told else None)
+    expected = reference.digest or _told(response, reference)
     actual = Digest.of(data, algorithm=expected.algorithm if expected else "sha256")
     if expected is not None and actual != expected:
         raise wrong_digest(str(reference), expected=expected, actual=actual)
     media_type = _media_type(response)
-    known = mediatypes.is_manifest(media_type) or mediatypes.is_index(media_type)
-    parsed = parse_manifest(data, media_type=media_type if known else None, subject=str(reference))
+    known = media_type if _is_known(media_type) else None
+    parsed = parse_manifest(data, media_type=known, subject=str(reference))
     return Descriptor(media_type=parsed.media_type, digest=actual, size=len(data))
+
+
+def _told(response: Response, reference: Reference) -> Digest | None:
+    """What Docker-Content-Digest says."""
+    text = (response.header("docker-content-digest") or "").strip()
+    try:
+        return Digest(text) if text else None
+    except InvalidArgument as error:
+        raise FailedPrecondition(f"{reference}: docker-content-digest: {error}") from error
+
+
+def _is_known(media_type: str) -> bool:
+    """Other types say nothing: a web server calls a manifest octet-stream, or JSON."""
+    return mediatypes.is_manifest(media_type) or mediatypes.is_index(media_type)
 
 
 def _media_type(response: Response) -> str:

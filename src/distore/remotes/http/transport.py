@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import suppress
-from socket import SHUT_RDWR
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urljoin
-from weakref import WeakSet
 
 from urllib3 import PoolManager, ProxyManager, Timeout, disable_warnings, exceptions
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.util import make_headers, parse_url
 
-from distore.errors import FailedPrecondition, InvalidArgument, PermissionDenied
+from distore.errors import FailedPrecondition, InvalidArgument, PermissionDenied, Unavailable
+from distore.remotes.budget import NoBudget
 from distore.remotes.http import tls
 from distore.remotes.http.address import origin, split_url
 from distore.remotes.http.body import Limits, Response
+from distore.remotes.http.errors import patience_asked, requests_left
 from distore.remotes.http.failures import network_error
 from distore.remotes.http.proxies import proxy_for
 from distore.remotes.http.tls import Trust
+from distore.remotes.http.wires import Wires
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable, Iterator, Mapping
     from urllib.parse import SplitResult
+
+    from distore.remotes.budget import Budget
 
 
 class Body(Protocol):
@@ -50,6 +49,7 @@ class Transport:
         ca: PEM bundle to trust instead of the system's, or None.
         skip_verify: Check no certificate at all, wherever a redirect leads.
         proxies: As ``proxies.proxy_for`` takes them.
+        budget: Asked before each request, redirects included, and told of each answer.
         clock: Monotonic seconds.
     """
 
@@ -60,15 +60,17 @@ class Transport:
         ca: str | None = None,
         skip_verify: bool = False,
         proxies: Mapping[str, str] | None = None,
+        budget: Budget | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._limits = limits
         self._ca = ca
         self._skip_verify = skip_verify
         self._proxies = proxies or {}
+        self._budget = budget or NoBudget()
         self._clock = clock
         self._guard = threading.Lock()
-        self._wires: WeakSet[socket.socket] = WeakSet()
+        self._wires = Wires(limits.read_timeout)
         self._managers: dict[tuple[Trust | None, str | None], PoolManager] = {}
 
     def request(
@@ -91,7 +93,8 @@ class Transport:
                 gone for good once a redirect leads elsewhere.
             connect_timeout: Seconds, instead of the limit's.
         Raises:
-            Unavailable: No connection, or it broke.
+            Unavailable: No connection, or it broke; or the host wants to be left alone for long.
+            Cancelled: ``abort`` was called while the host wanted to be left alone.
             DeadlineExceeded: The time allowed is over.
             PermissionDenied: A redirect leads from https to http.
             FailedPrecondition: Too many redirects, one to no usable address, or a certificate that is
@@ -128,12 +131,10 @@ class Transport:
         return trust.abroad(skip_verify=self._skip_verify)
 
     def abort(self) -> None:
-        """Break off every answer that is being read; the transport can be used on."""
-        with self._guard:
-            wires = list(self._wires)
-        for wire in wires:
-            with suppress(OSError):  # closed already
-                wire.shutdown(SHUT_RDWR)
+        """Break off every request and every answer that is being read: whoever waits for one gets
+        Unavailable at once. The transport can be used on."""
+        self._wires.abort()
+        self._budget.abort()
 
     def close(self) -> None:
         """Close the connections that nobody uses."""
@@ -154,6 +155,8 @@ class Transport:
         body: Body | None,
     ) -> Response:
         limits, where = self._limits, parts.netloc
+        self._budget.enter(where)
+        aborts = self._wires.aborts
         now = self._clock()
         connect = limits.patience(connect_timeout or limits.connect_timeout, now, where)
         read = limits.patience(limits.read_timeout, now, where)
@@ -162,7 +165,7 @@ class Transport:
             raw = manager.urlopen(
                 method,
                 url,
-                body=body,
+                body=None if body is None else self._pieces(body, where, aborts),
                 headers=headers if body is None else {**headers, "Content-Length": str(len(body))},
                 redirect=False,
                 retries=False,
@@ -176,11 +179,33 @@ class Transport:
             raise network_error(
                 error, where, expired=expired, patience=read if silent else connect
             ) from error
-        wire = getattr(raw.connection, "wire", None)
-        if wire is not None:
-            with self._guard:
-                self._wires.add(wire)
-        return Response(raw, where=where, wire=wire, limits=limits, clock=self._clock)
+        response = Response(
+            raw,
+            where=where,
+            wire=getattr(raw.connection, "wire", None),
+            limits=limits,
+            clock=self._clock,
+            is_aborted=lambda: self._wires.aborts != aborts,
+        )
+        self._tell(response)
+        return response
+
+    def _tell(self, response: Response) -> None:
+        refusal = response.status in (429, 503)
+        self._budget.told(
+            response.where,
+            response.status,
+            retry_after=patience_asked(response) if refusal else None,
+            remaining=requests_left(response),
+        )
+
+    def _pieces(self, body: Body, where: str, aborts: int) -> Iterator[bytes]:
+        """Those of ``body``, while there is time."""
+        for piece in body:
+            self._limits.patience(0.0, self._clock(), where)
+            if self._wires.aborts != aborts:
+                raise Unavailable(f"{where}: broken off on request")
+            yield piece
 
     def _manager(self, parts: SplitResult, trust: Trust) -> PoolManager:
         proxy = proxy_for(parts, self._proxies)
@@ -209,7 +234,7 @@ class Transport:
                 proxy_headers=secret,
                 ssl_context=context,
             )
-        manager.pool_classes_by_scheme = {"http": _PlainPool, "https": _TlsPool}
+        manager.pool_classes_by_scheme = self._wires.pools()
         return manager
 
 
@@ -225,29 +250,3 @@ def _destination(url: str, location: str) -> tuple[str, SplitResult]:
     except (InvalidArgument, ValueError) as error:
         why = error if isinstance(error, InvalidArgument) else "not a URL"
         raise FailedPrecondition(f"{split_url(url).netloc}: redirects to no usable address: {why}") from error
-
-
-class _PlainConnection(HTTPConnection):
-    """Keeps its socket in reach, so that each read can have its own timeout."""
-
-    wire: socket.socket | None = None
-
-    def connect(self) -> None:
-        super().connect()
-        self.wire = self.sock
-
-
-class _TlsConnection(HTTPSConnection):
-    wire: socket.socket | None = None
-
-    def connect(self) -> None:
-        super().connect()
-        self.wire = self.sock
-
-
-class _PlainPool(HTTPConnectionPool):
-    ConnectionCls = _PlainConnection
-
-
-class _TlsPool(HTTPSConnectionPool):
-    ConnectionCls = _TlsConnection

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlencode, urljoin
+from urllib.parse import urlencode
 
 from distore.errors import (
     DistoreError,
+    FailedPrecondition,
     InvalidArgument,
     NotFound,
     OutOfRange,
+    PermissionDenied,
+    Unauthenticated,
     Unavailable,
+    Unimplemented,
 )
-from distore.remotes.http.address import split_url
+from distore.remotes.http.address import follow
 from distore.remotes.http.bodies import Slice, Whole
 from distore.remotes.http.client import PUSH
 from distore.remotes.http.errors import error_from
@@ -33,6 +37,8 @@ if TYPE_CHECKING:
 # costs a round trip. A blob of one chunk goes in one request that ends the upload, too.
 CHUNK: Final = 64 * 1024 * 1024  # bytes
 _OCTETS: Final = "application/octet-stream"
+_LOOKS: Final = 2  # tries to find out how far a session is, before another one is begun
+_BUSY: Final = frozenset((429, 502, 503, 504))  # say nothing about the upload
 
 
 class Upload:
@@ -41,6 +47,7 @@ class Upload:
     Args:
         host: Who takes it.
         sources: Repositories of the same registry that may have the blob.
+        chunk_size: Bytes in one request; more when the registry asks for more.
         on_progress: Told how many bytes the other side has taken, or is being sent.
     """
 
@@ -54,6 +61,7 @@ class Upload:
         sessions: Sessions,
         retrier: Retrier,
         on_progress: Callable[[int], None],
+        chunk_size: int = CHUNK,
     ) -> None:
         self._client = client
         self._host = host
@@ -62,9 +70,14 @@ class Upload:
         self._sessions = sessions
         self._retrier = retrier
         self._on_progress = on_progress
+        self._chunk_size = chunk_size
         self._session: Session | None = None
         self._sure = True  # whether the session's offset is what the registry has
         self._whole = False  # chunks are not taken: all in one request
+        self._resumed = False  # the session has bytes of an earlier connection
+        self._refused_at: int | None = None  # an offset that the registry tells and does not take
+        self._ended = False  # the last request was sent; its answer may have been lost
+        self._unseen = 0  # times that nobody told how far the session is
         self._moved = 0
         self.subject = f"{client.repository.name}@{descriptor.digest}"
 
@@ -126,13 +139,18 @@ class Upload:
     def _open(self, response: Response) -> None:
         if response.status != 202:
             raise error_from(response, self.subject)
-        self._accepted(response, 0, f"{self._host.url}/{self._client.repository.path}/blobs/uploads/")
         response.discard()
-        self._sure = True
+        if not response.header("location"):
+            raise FailedPrecondition(f"{self.subject}: {response.where} does not say where to upload to")
+        self._resumed, self._refused_at = False, None
+        least = response.header("oci-chunk-min-length") or ""
+        if least.isascii() and least.isdecimal() and len(least) < 20:
+            self._chunk_size = max(self._chunk_size, int(least))
+        self._accepted(response, 0, f"{self._host.url}/{self._client.repository.path}/blobs/uploads/")
 
     def _step(self, reader: Reader) -> bool:
         """One request; whether it was the last."""
-        if self._session is None and self._begin():
+        if self._session is None and (self._is_there() or self._begin()):
             return True
         if not self._sure:
             self._look()
@@ -140,15 +158,16 @@ class Upload:
         if session is None:
             return False
         size, offset = self._descriptor.size, session.offset
-        if self._whole or size - offset <= CHUNK:
+        if self._whole or size - offset <= self._chunk_size:
             return self._finish(reader, session)
-        end = min(size, offset + CHUNK)
+        end = min(size, offset + self._chunk_size)
         response = self._send("PATCH", session.location, reader, offset, end)
         if response.status in (202, 204):
-            self._accepted(response, end, session.location)
             response.discard()
+            if self._accepted(response, end, session.location).offset <= offset:
+                raise Unavailable(f"{self.subject}: {response.where} took nothing of {end - offset} bytes")
             return False
-        if response.status in (405, 501) or (response.status == 400 and offset == 0):
+        if offset == 0 and response.status in (400, 405, 501):
             response.discard()  # no chunks: everything at once, in another session
             self._whole, self._session = True, None
             return False
@@ -156,6 +175,7 @@ class Upload:
 
     def _finish(self, reader: Reader, session: Session) -> bool:
         location = _with_query(session.location, {"digest": self._descriptor.digest})
+        self._ended = True
         response = self._send("PUT", location, reader, session.offset, self._descriptor.size)
         if response.status in (201, 204):
             response.discard()
@@ -186,50 +206,91 @@ class Upload:
     def _refusal(self, response: Response) -> DistoreError:
         """Unavailable when it is worth another look, or what the answer says."""
         error = error_from(response, self.subject)
-        if response.status == 416:
+        if isinstance(error, OutOfRange) and self._session is not None:
+            self._refused_at = self._session.offset
             return Unavailable(f"{self.subject}: the registry has another part of the upload")
         if isinstance(error, NotFound) and self._session is not None:
             self._session = None  # the session is gone: begin anew, but not for ever
             return Unavailable(f"{self.subject}: the registry has lost the upload")
+        if isinstance(error, InvalidArgument | Unimplemented) and self._resumed:
+            self._session = None  # what it kept may be wrong, or it cannot go on with it
+            return Unavailable(f"{error}; the upload begins anew")
         return error
 
     def _look(self) -> None:
-        """Ask how far the session is; without a good answer there is none."""
-        assert self._session is not None
-        location, self._session = self._session.location, None
-        self._sure = True
+        """Ask how far the session is; when the registry does not know it there is none.
+
+        Raises:
+            Unavailable: It could not be asked; the session is kept for another look, but not for ever.
+        """
+        session, self._session = self._session, None
+        assert session is not None
         try:
-            split_url(location)
-        except InvalidArgument:
+            response = self._client.request_url(
+                self._host, "GET", session.location, headers={}, scope=self._client.scope(PUSH)
+            )
+            if response.status in _BUSY:
+                raise error_from(response, self.subject)
+        except Unavailable:
+            self._keep(session)
+            self._unseen += 1
+            if self._unseen == _LOOKS:
+                self._session = None  # its server may be gone, that of the registry is not
+            raise
+        except (InvalidArgument, FailedPrecondition, PermissionDenied, Unauthenticated):
+            return  # not an address to go on at
+        self._unseen = 0
+        response.discard()
+        if response.status not in (202, 204):
             return
-        response = self._client.request_url(
-            self._host, "GET", location, headers={}, scope=self._client.scope(PUSH)
-        )
         try:
-            if response.status not in (202, 204):
-                return
-            self._accepted(response, None, location)
+            found = self._accepted(response, None, session.location)
         except OutOfRange:
             return
-        finally:
-            response.discard()
+        # "0-0" may be no byte or one. Another session costs less than to find out.
+        self._resumed = found.offset not in (0, self._refused_at)
+        if not self._resumed:
+            self._session = None
 
-    def _accepted(self, response: Response, sent: int | None, asked: str) -> None:
+    def _is_there(self) -> bool:
+        """Whether the upload has ended after all, when the answer to its end was lost."""
+        if not self._ended:
+            return False
+        response = self._client.request(
+            self._host,
+            "HEAD",
+            f"blobs/{self._descriptor.digest}",
+            headers={},
+            scope=self._client.scope(PUSH),
+        )
+        response.discard()
+        self._ended = False
+        return response.status == 200 and response.length in (None, self._descriptor.size)
+
+    def _keep(self, session: Session) -> None:
+        self._session = session
+        if session.offset:
+            self._sessions.keep(self._client.repository.name, self._descriptor.digest, session)
+
+    def _accepted(self, response: Response, sent: int | None, asked: str) -> Session:
         """The session as an answer describes it.
 
         Raises:
             OutOfRange: It has other bytes than were sent.
+            FailedPrecondition: It goes on at no usable address.
         """
         offset = offset_of(response.header("range"), sent)
         if offset is None or offset > self._descriptor.size:
             raise OutOfRange(f"{self.subject}: the registry does not tell how far the upload is")
         told = response.header("location")
-        location = urljoin(asked, told) if told else asked
-        split_url(location)
-        self._session = Session(location=location, offset=offset)
+        try:
+            location = follow(asked, told) if told else asked
+        except InvalidArgument as error:
+            raise FailedPrecondition(f"{self.subject}: {response.where}: location: {error}") from error
+        session = Session(location=location, offset=offset)
         self._sure = True
-        if offset:
-            self._sessions.keep(self._client.repository.name, self._descriptor.digest, self._session)
+        self._keep(session)
+        return session
 
 
 def offset_of(text: str | None, sent: int | None) -> int | None:
