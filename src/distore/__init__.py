@@ -9,50 +9,105 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from distore import aio, errors
+    from distore.api.copying import copy
+    from distore.api.document import Document
+    from distore.api.registry import Registry
+    from distore.api.store import Store
     from distore.content.local.store import LocalStore
     from distore.content.memory import MemoryStore
-    from distore.content.store import Info, Owner, Status, Store, Writer
+    from distore.content.store import Info, Owner, Status, Writer
+    from distore.content.store import Store as ContentStore
     from distore.errors import DistoreError
+    from distore.images.image import Image
     from distore.oci.descriptor import Descriptor
     from distore.oci.digest import Digest
+    from distore.oci.manifest import Index, Manifest
     from distore.oci.platform import Platform
     from distore.oci.reference import Reference
+    from distore.transfer.progress import (
+        Done,
+        Event,
+        Finished,
+        Moved,
+        Noted,
+        Planned,
+        Resolved,
+        Started,
+    )
 
 __all__ = [
+    "ContentStore",
     "Descriptor",
     "Digest",
     "DistoreError",
+    "Document",
+    "Done",
+    "Event",
+    "Finished",
+    "Image",
+    "Index",
     "Info",
     "LocalStore",
+    "Manifest",
     "MemoryStore",
+    "Moved",
+    "Noted",
     "Owner",
+    "Planned",
     "Platform",
     "Reference",
+    "Registry",
+    "Resolved",
+    "Started",
     "Status",
     "Store",
     "Writer",
+    "aio",
+    "copy",
+    "errors",
 ]
 
+# Name -> module, and what it is called there when that is something else.
 _HOMES = {
+    "ContentStore": "distore.content.store:Store",
     "Descriptor": "distore.oci.descriptor",
     "Digest": "distore.oci.digest",
     "DistoreError": "distore.errors",
+    "Document": "distore.api.document",
+    "Done": "distore.transfer.progress",
+    "Event": "distore.transfer.progress",
+    "Finished": "distore.transfer.progress",
+    "Image": "distore.images.image",
+    "Index": "distore.oci.manifest",
     "Info": "distore.content.store",
     "LocalStore": "distore.content.local.store",
+    "Manifest": "distore.oci.manifest",
     "MemoryStore": "distore.content.memory",
+    "Moved": "distore.transfer.progress",
+    "Noted": "distore.transfer.progress",
     "Owner": "distore.content.store",
+    "Planned": "distore.transfer.progress",
     "Platform": "distore.oci.platform",
     "Reference": "distore.oci.reference",
+    "Registry": "distore.api.registry",
+    "Resolved": "distore.transfer.progress",
+    "Started": "distore.transfer.progress",
     "Status": "distore.content.store",
-    "Store": "distore.content.store",
+    "Store": "distore.api.store",
     "Writer": "distore.content.store",
+    "copy": "distore.api.copying",
 }
+_MODULES = ("aio", "errors")
 
 
 def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        return import_module(f"distore.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'distore' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    module, _, own = _HOMES[name].partition(":")
+    return getattr(import_module(module), own or name)
 
 
 def __dir__() -> list[str]:

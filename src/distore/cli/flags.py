@@ -12,6 +12,7 @@ from distore.errors import (
     DistoreError,
     FailedPrecondition,
     InvalidArgument,
+    NotFound,
     ResourceExhausted,
 )
 from distore.oci.digest import HEX_LENGTHS, Digest
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from distore.images.select import Selection
     from distore.oci.platform import Platform
     from distore.oci.reference import Reference
+    from distore.remotes.environment import Environment
     from distore.transfer.copy import CopyOptions
 
 DEFAULT_ROOT: Final = ".content"
@@ -163,6 +165,8 @@ def read_file(path: str, *, limit: int) -> bytes:
     """A small file, or standard input for ``-``.
 
     Raises:
+        NotFound: There is none.
+        FailedPrecondition: It is a folder.
         InvalidArgument: It cannot be read.
         ResourceExhausted: It has more than ``limit`` bytes.
     """
@@ -172,11 +176,20 @@ def read_file(path: str, *, limit: int) -> bytes:
         else:
             with open(path, "rb") as file:
                 data = file.read(limit + 1)
+    except FileNotFoundError as error:
+        raise NotFound(f"{path}: no such file") from error
+    except IsADirectoryError as error:
+        raise FailedPrecondition(f"{path}: a folder, want a file") from error
     except OSError as error:
         raise InvalidArgument(f"{path}: {os.strerror(error.errno or 0).lower()}") from error
     if len(data) > limit:
-        raise ResourceExhausted(f"{path}: more than {limit} bytes")
+        raise ResourceExhausted(f"{file_name(path)}: more than {limit} bytes")
     return data
+
+
+def file_name(path: str) -> str:
+    """What messages call a file that may be standard input."""
+    return "standard input" if path == "-" else path
 
 
 def image(text: str) -> Reference:
@@ -193,39 +206,30 @@ def image(text: str) -> Reference:
 
 def registry_config(config: Config, args: argparse.Namespace) -> Config:
     """``config`` with what ``add_registry`` parsed and what the environment says."""
-    proxies = tuple(
-        (scheme, value)
-        for scheme in ("http", "https", "all", "no")
-        if (value := os.environ.get(f"{scheme}_proxy") or (os.environ.get(f"{scheme.upper()}_PROXY")))
-    )
     from distore.remotes.options import RegistryOptions
 
+    found = _environment()
     options = RegistryOptions(
-        hosts_dir=args.hosts_dir or os.environ.get("DIST_HOSTS_DIR") or None,
+        hosts_dir=args.hosts_dir or found.hosts_dir,
         plain_http=args.plain_http,
         skip_verify=args.skip_verify,
         ca=args.ca,
         min_speed=args.min_speed or None,
-        proxies=dict(proxies),
+        proxies=found.proxies,
         auth_files=auth_files(args.authfile),
     )
     return config._replace(registry=options)
 
 
 def auth_files(given: str | None) -> tuple[str, ...]:
-    """Where credentials may be, in the order to look (containers-auth.json(5)).
+    """Where credentials may be, in the order to look; a file that is named is the only one."""
+    return (given,) if given else _environment().auth_files
 
-    A file that is named is the only one.
-    """
-    named = given or os.environ.get("REGISTRY_AUTH_FILE")
-    if named:
-        return (named,)
-    home = os.path.expanduser("~")
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    podman = f"{runtime}/containers" if runtime else f"/run/containers/{os.getuid()}"
-    settings = os.environ.get("XDG_CONFIG_HOME") or f"{home}/.config"
-    docker = os.environ.get("DOCKER_CONFIG") or f"{home}/.docker"
-    return (f"{podman}/auth.json", f"{settings}/containers/auth.json", f"{docker}/config.json")
+
+def _environment() -> Environment:
+    from distore.remotes.environment import Environment
+
+    return Environment.read(os.environ, uid=os.getuid(), home=os.path.expanduser("~"))
 
 
 class ticker:  # noqa: N801 - reads as the noun it is

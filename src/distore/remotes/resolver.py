@@ -250,6 +250,14 @@ class Resolver(Fetchers, Protocol):
         """For one piece of work; ``abort`` ends its pauses."""
         ...
 
+    def sleep(self, seconds: float, /) -> None:
+        """Wait, but not beyond ``abort``.
+
+        Raises:
+            Cancelled: Somebody called it.
+        """
+        ...
+
     def abort(self) -> None:
         """Break off every transfer and pause: whoever reads gets Unavailable, whoever waits
         Cancelled, at once. The resolver can be used on."""

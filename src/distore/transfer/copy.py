@@ -154,6 +154,7 @@ class Copier:
                 ),
                 sources=self._sources(source, destination),
                 abort=self._ends.resolver.abort,
+                pause=self._ends.resolver.sleep,
             )
 
     def root_of(self, reference: Reference) -> Descriptor:
@@ -192,6 +193,7 @@ class Copier:
                 labels=into_store,
             ),
             abort=resolver.abort,
+            pause=resolver.sleep,
         )
         for event in events:
             if isinstance(event, Finished):  # the name comes last

@@ -82,6 +82,7 @@ def pull(
     name: str,
     options: PullOptions = PullOptions(),
     abort: Callable[[], None] = lambda: None,
+    pause: Callable[[float], None] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Event]:
     """Have ``root`` and all that is wanted below it in ``store``; yields what happens.
@@ -93,12 +94,14 @@ def pull(
     Args:
         name: What events call the image.
         abort: Breaks off the fetcher's connections, so that nobody waits for one in vain.
+        pause: Waits that many seconds for a limited rate; may raise Cancelled.
     Raises:
         NotFound: The image, or a chosen platform, is not there.
         DiskFull: There is less room than bytes are missing; nothing was fetched yet.
         DistoreError: As ``fetch``; what came is kept for the next try.
     """
     run = _Pull(store, fetcher, options, clock)
+    run.pause = pause or run.stop.sleep
     started, moved = clock(), 0
     yield Resolved(name=name, descriptor=root)
 
@@ -132,6 +135,7 @@ class _Pull:
         self._options = options
         self._clock = clock
         self.stop = Stop()
+        self.pause: Callable[[float], None] = self.stop.sleep
         self._source = source_label(fetcher.repository) if options.labels else {}
         self._notes: list[Noted] = []
         self.missing: dict[Digest, int] = {}  # bytes to fetch of each blob that is not there
@@ -187,7 +191,7 @@ class _Pull:
             self._fetcher,
             waiting,
             stop=self.stop,
-            throttle=Throttle(self._options.limit_rate, clock=self._clock, sleep=self.stop.sleep),
+            throttle=Throttle(self._options.limit_rate, clock=self._clock, sleep=self.pause),
             labels={} if isinstance(self._store, Joining) else self._source,
             clock=self._clock,
         )

@@ -62,6 +62,7 @@ def push(
     options: PushOptions = PushOptions(),
     sources: Callable[[Digest], Sequence[str]] = lambda _digest: (),
     abort: Callable[[], None] = lambda: None,
+    pause: Callable[[float], None] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Event]:
     """Have ``root`` and all that is wanted below it where ``pusher`` leads; yields what happens.
@@ -72,11 +73,12 @@ def push(
     Args:
         sources: Repositories at the other end that may have a blob already.
         abort: Breaks off the connections, so that nobody waits for one in vain.
+        pause: Waits that many seconds for a limited rate; may raise Cancelled.
     Raises:
         NotFound: Something that must go along is not in ``provider``; it is named.
         DistoreError: As Pusher; what arrived may stay there for the next try.
     """
-    run = _Push(provider, pusher, options, clock)
+    run = _Push(provider, pusher, options, clock, pause)
     started = clock()
     yield Resolved(name=pusher.name, descriptor=root)
     graph = yield from run.plan(root)
@@ -103,14 +105,19 @@ class _Push:
     """What the steps of one push share."""
 
     def __init__(
-        self, provider: Provider, pusher: Pusher, options: PushOptions, clock: Callable[[], float]
+        self,
+        provider: Provider,
+        pusher: Pusher,
+        options: PushOptions,
+        clock: Callable[[], float],
+        pause: Callable[[float], None] | None,
     ) -> None:
         self._provider = provider
         self._pusher = pusher
         self._options = options
         self._clock = clock
         self.stop = Stop()
-        self._throttle = Throttle(options.limit_rate, clock=clock, sleep=self.stop.sleep)
+        self._throttle = Throttle(options.limit_rate, clock=clock, sleep=pause or self.stop.sleep)
         self._guard = threading.Lock()
         self.blobs: list[Descriptor] = []  # the biggest last
 

@@ -118,13 +118,26 @@ class HttpResolver:
 
     def retrier(self) -> Retrier:
         """For one piece of work; ``abort`` ends its pauses with Cancelled."""
-        halt = self._halt  # of now: what abort breaks off must not pause afterwards
+        halt = self._halt  # of now: what abort broke off is not tried again
 
-        def sleep(seconds: float) -> None:
-            if halt.wait(seconds):
+        def check() -> None:
+            if halt.is_set():
                 raise Cancelled("stopped; what came is kept")
 
-        return Retrier(on_retry=self._on_retry, sleep=sleep, clock=self._clock)
+        def tell(error: Unavailable, pause: float, left: int) -> None:
+            check()
+            if self._on_retry is not None:
+                self._on_retry(error, pause, left)
+
+        def sleep(seconds: float) -> None:
+            halt.wait(seconds)
+            check()
+
+        return Retrier(on_retry=tell, sleep=sleep, clock=self._clock)
+
+    def sleep(self, seconds: float, /) -> None:
+        if self._halt.wait(seconds):
+            raise Cancelled("stopped; what came is kept")
 
     def abort(self) -> None:
         """Break off every transfer and pause; the resolver can be used on."""

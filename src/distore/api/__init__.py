@@ -1,0 +1,1 @@
+"""The Python API: Store, Registry and copy, as ``distore`` exports them."""

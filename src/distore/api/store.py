@@ -1,0 +1,147 @@
+"""Store: a local store with its images, as a Python program uses it."""
+
+from __future__ import annotations
+
+import os
+import time
+from copy import copy as _shallow
+from typing import TYPE_CHECKING, Self
+
+from distore.api.images import Images
+from distore.api.interrupt import Interrupt
+from distore.api.registry import Registry
+from distore.api.transfers import copy_options, default_platform, this_platform, transfer
+from distore.content.local.store import LocalStore
+from distore.metadata.images import Images as Records
+from distore.oci.digest import HEX_LENGTHS, Digest
+from distore.oci.reference import Reference
+from distore.transfer.endname import EndName, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from typing import Unpack
+
+    from distore.api.settings import Path
+    from distore.api.transfers import CopyKeywords, TransferKeywords
+    from distore.transfer.copy import CopyOptions
+    from distore.transfer.progress import Event
+
+
+class Store:
+    """Blobs and images in a folder, shared by any number of processes. Safe to share between
+    threads; leaving the ``with`` block closes what was opened.
+
+    Every transfer is an iterator of events, the last of which is ``Finished``; nothing happens
+    before the first is asked for. Closing the iterator stops the transfer at once and keeps what
+    came, for the next try. Keywords of transfers:
+
+    - ``platforms``: which images of an index, such as ``"linux/arm64"`` or several of them
+    - ``all_platforms``: every image of an index
+    - ``referrers``: also signatures, attestations and SBOMs about the images
+    - ``concurrency``: connections at once, 1 to 64 (6)
+    - ``limit_rate``: bytes a second for all of them together, or None
+
+    Args:
+        root: The store's folder; it appears with the first blob.
+        registry: How registries are reached; None: without credentials.
+        command: What locks of this store name as their owner.
+    Raises:
+        FailedPrecondition: ``root`` is a file.
+        UnsupportedStore: Made by a newer version.
+    """
+
+    def __init__(
+        self, root: Path = ".content", *, registry: Registry | None = None, command: str = "python"
+    ) -> None:
+        self.content = LocalStore(os.fspath(root), command=command)
+        self._command = command
+        self._records = Records(self.content.records, now=time.time)
+        self.images = Images(self._records)
+        self._resolvers = (registry or Registry()).resolvers(self.content.root)
+        self._interrupt = Interrupt()
+
+    def pull(
+        self, reference: str | Reference, **options: Unpack[TransferKeywords]
+    ) -> Generator[Event, None, None]:
+        """Bring an image from a registry into the store; without a choice the one for this machine.
+
+        Raises:
+            NotFound: The image, or a chosen platform, is not there.
+            DiskFull: There is less room than bytes are missing; nothing was fetched.
+            DistoreError: What came is kept for the next try.
+        """
+        named = _named(reference)
+        ends = EndName(kind=Kind.REGISTRY, reference=named), EndName(kind=Kind.STORE, reference=named)
+        return self._transfer(*ends, copy_options(this_platform(), **options))
+
+    def push(
+        self,
+        reference: str | Reference,
+        image: str | Reference | None = None,
+        **options: Unpack[TransferKeywords],
+    ) -> Generator[Event, None, None]:
+        """Send an image of the store to a registry; without a choice all of it.
+
+        Args:
+            image: A name or a digest in the store; None: the image of the same name.
+        Raises:
+            NotFound: The image, or a part of it, is not in the store.
+            DistoreError: As the registry; what arrived may stay there for the next try.
+        """
+        named = _named(reference)
+        held = named if image is None else _held(image)
+        ends = EndName(kind=Kind.STORE, reference=held), EndName(kind=Kind.REGISTRY, reference=named)
+        return self._transfer(*ends, copy_options(None, **options))
+
+    def copy(
+        self, source: str, destination: str, **options: Unpack[CopyKeywords]
+    ) -> Generator[Event, None, None]:
+        """As ``distore.copy``; ``store:REF`` is an image of this store."""
+        ends = EndName.parse(source), EndName.parse(destination)
+        return self._transfer(*ends, copy_options(default_platform(ends[1]), **options))
+
+    def free_space(self) -> int | None:
+        """Bytes that may still be written where the store lies, or None when nobody tells."""
+        return self.content.free_space()
+
+    def interruptible(self, interrupt: Interrupt) -> Self:
+        """The same Store; its transfers end with Cancelled when another thread sets ``interrupt``."""
+        view = _shallow(self)
+        view._interrupt = interrupt
+        return view
+
+    def close(self) -> None:
+        """Close what was opened; transfers should have ended."""
+        self._resolvers.close()
+        self.content.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _transfer(
+        self, source: EndName, destination: EndName, options: CopyOptions
+    ) -> Generator[Event, None, None]:
+        return transfer(
+            source,
+            destination,
+            options,
+            resolvers=self._resolvers,
+            interrupt=self._interrupt,
+            command=self._command,
+            content=self.content,
+            images=self._records,
+        )
+
+
+def _named(given: str | Reference) -> Reference:
+    return given if isinstance(given, Reference) else Reference.parse(given)
+
+
+def _held(given: str | Reference) -> Reference:
+    """An image of the store; a digest alone needs no name, and gets one that only completes it."""
+    if isinstance(given, str) and given.partition(":")[0] in HEX_LENGTHS:
+        return Reference(domain="localhost", path="content", digest=Digest(given))
+    return _named(given)

@@ -1,0 +1,159 @@
+"""Transfers: how one is asked for from Python, and the running of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final, TypedDict
+
+from distore.content.local.store import LocalStore
+from distore.errors import InvalidArgument
+from distore.images.select import ALL, Selection
+from distore.oci.platform import Platform
+from distore.transfer.copy import DEFAULT_CONCURRENCY, Copier, CopyOptions
+from distore.transfer.endname import EndName, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from distore.api.interrupt import Interrupt
+    from distore.api.resolvers import Resolvers
+    from distore.images.image import ImageStore
+    from distore.remotes.http.resolver import HttpResolver
+    from distore.transfer.progress import Event
+
+    Platforms = str | Platform | Iterable[str | Platform] | None
+
+MAX_CONCURRENCY: Final = 64
+
+
+class TransferKeywords(TypedDict, total=False):
+    """Keywords of every transfer; ``Store`` says what they mean."""
+
+    platforms: Platforms
+    all_platforms: bool
+    referrers: bool
+    concurrency: int
+    limit_rate: int | None
+
+
+class CopyKeywords(TransferKeywords, total=False):
+    """Keywords of a copy."""
+
+    overwrite: bool
+
+
+class Ends:
+    """The ends of one transfer.
+
+    Args:
+        content, images: The store, or None where none was named.
+    """
+
+    def __init__(
+        self,
+        resolver: HttpResolver,
+        *,
+        command: str = "python",
+        content: LocalStore | None = None,
+        images: ImageStore | None = None,
+    ) -> None:
+        self.resolver = resolver
+        self._command = command
+        self._content = content
+        self._images = images
+
+    @property
+    def content(self) -> LocalStore:
+        """The store.
+
+        Raises:
+            InvalidArgument: There is none.
+        """
+        if self._content is None:
+            raise InvalidArgument("copy: one end is store:, and no store is named; name one with store=")
+        return self._content
+
+    @property
+    def images(self) -> ImageStore:
+        """The names in it; see ``content``."""
+        if self._images is None:
+            raise InvalidArgument("copy: one end is store:, and no store is named; name one with store=")
+        return self._images
+
+    def open_store(self, root: str, /) -> LocalStore:
+        """A store at another folder: a layout."""
+        return LocalStore(root, command=self._command)
+
+
+def transfer(
+    source: EndName,
+    destination: EndName,
+    options: CopyOptions,
+    *,
+    resolvers: Resolvers,
+    interrupt: Interrupt,
+    command: str = "python",
+    content: LocalStore | None = None,
+    images: ImageStore | None = None,
+) -> Generator[Event, None, None]:
+    """Run one; closing the generator stops it at once, from another thread ``interrupt`` does.
+
+    Raises:
+        Cancelled: ``interrupt`` is set.
+        DistoreError: As ``Copier.copy``.
+    """
+    with resolvers.one(interrupt) as resolver:
+        ends = Ends(resolver, command=command, content=content, images=images)
+        yield from Copier(ends).copy(source, destination, options)
+
+
+def copy_options(
+    default: Platform | None,
+    *,
+    platforms: Platforms = None,
+    all_platforms: bool = False,
+    referrers: bool = False,
+    concurrency: int = DEFAULT_CONCURRENCY,
+    limit_rate: int | None = None,
+    overwrite: bool = False,
+) -> CopyOptions:
+    """What the keywords of a transfer mean; ``Store`` says it.
+
+    Args:
+        default: The platform without a choice; None: every image of an index.
+    Raises:
+        InvalidArgument: A bad platform, or a number out of range.
+    """
+    if not 1 <= concurrency <= MAX_CONCURRENCY:
+        raise InvalidArgument(f"concurrency {concurrency}: want 1 to {MAX_CONCURRENCY}")
+    if limit_rate is not None and limit_rate < 1:
+        raise InvalidArgument(f"limit_rate {limit_rate}: want bytes a second, or None for no limit")
+    given = (platforms,) if isinstance(platforms, str | Platform) else tuple(platforms or ())
+    if all_platforms and given:
+        raise InvalidArgument("all_platforms and platforms: want one of them")
+    chosen = tuple(_platform(each) for each in given)
+    if not (chosen or all_platforms or default is None):
+        chosen = (default,)
+    return CopyOptions(
+        selection=Selection(platforms=chosen, attestations=referrers) if chosen else ALL,
+        concurrency=concurrency,
+        limit_rate=limit_rate,
+        referrers=referrers,
+        overwrite=overwrite,
+    )
+
+
+def default_platform(destination: EndName) -> Platform | None:
+    """Without a choice everything goes along, but into a docker-archive, which holds one image."""
+    return this_platform() if destination.kind is Kind.DOCKER_ARCHIVE else None
+
+
+def this_platform() -> Platform:
+    """The platform of this machine."""
+    machine = os.uname()
+    return Platform.host(system=machine.sysname, machine=machine.machine)
+
+
+def _platform(given: str | Platform) -> Platform:
+    return given if isinstance(given, Platform) else Platform.parse(given, host=this_platform())
