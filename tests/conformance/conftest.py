@@ -5,5 +5,8 @@ from __future__ import annotations
 import pytest
 
 pytest.register_assert_rewrite(
-    "distore.testing.content_blobs", "distore.testing.content_ingests", "distore.testing.content_writing"
+    "distore.testing.content_blobs",
+    "distore.testing.content_ingests",
+    "distore.testing.content_writing",
+    "distore.testing.remote_suite",
 )

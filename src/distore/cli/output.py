@@ -59,9 +59,10 @@ class Output:
         if sys.stderr is not None:
             sys.stderr.write(f"{text}\n")
 
-    def error(self, error: DistoreError) -> None:
-        """Report an error and go on; the first one decides the exit status."""
-        self.note(f"dist: {error}")
+    def error(self, error: DistoreError, *, subject: str = "") -> None:
+        """Report an error, about ``subject`` if it does not say so itself, and go on; the first
+        one decides the exit status."""
+        self.note(f"dist: {subject}: {error}" if subject else f"dist: {error}")
         self.status = self.status or error.exit_code
 
     def flush(self) -> None:

@@ -215,7 +215,8 @@ class Repository(Protocol):
         ...
 
     def delete(self, target: Target) -> None:
-        """Remove a tag, a manifest or a blob, whichever the registry finds under the name.
+        """Remove a tag, a manifest or a blob, whichever the registry finds under the name; with a
+        media type only that kind.
 
         Raises:
             NotFound: There is none.

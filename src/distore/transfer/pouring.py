@@ -27,6 +27,7 @@ def pour(
     Raises:
         SizeMismatch: The reader has fewer bytes than it says.
     """
+    on_progress(offset)
     space = memoryview(bytearray(max(1, min(CHUNK, reader.size - offset))))
     while offset < reader.size:
         size = reader.readinto_at(space[: reader.size - offset], offset)

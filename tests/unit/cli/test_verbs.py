@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -102,6 +104,58 @@ def test_bash_completes_verbs_options_and_digests(tmp_path: Path, peer: Callable
         "--expected-digest --expected-size",
         "sha256:5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03",
     ]
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_an_example_names_flags_and_actions_that_the_verb_has(name: str) -> None:
+    known = {option for action in parser_of(name)._actions for option in action.option_strings}
+
+    for example in load(name).EXAMPLES:
+        words = shlex.split(example.replace("\\\n", " ").replace(";", " |"))
+        for part in (list(group) for is_pipe, group in groupby(words, key="|".__eq__) if not is_pipe):
+            if part[:2] != ["dist", name]:
+                continue
+            used = {word.partition("=")[0] for word in part if word.startswith("-") and word != "-"}
+            assert used <= known, example
+
+
+@pytest.mark.parametrize("name", [name for name in VERBS if name != "completion"])
+def test_a_flag_that_no_verb_has_is_one_line(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "--nonsense"]) == 2
+
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.startswith("dist: ")
+    assert f"dist {name} --help" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["pull"], "reference"),
+        (["push"], "reference"),
+        (["copy", "a"], "destination"),
+        (["sync", "a"], "destination"),
+        (["tags"], "repository"),
+        (["catalog"], "registry"),
+        (["referrers"], "reference"),
+        (["manifest", "get"], "reference"),
+        (["blob"], "action"),
+        (["push-object", "a"], "digest"),
+        (["pull", "a", "--concurrency", "0"], "1 to 64"),
+        (["pull", "a", "--limit-rate", "fast"], "fast"),
+        (["copy", "a", "store:b", "--min-speed", "-1"], "size '-1'"),
+    ],
+)
+def test_a_word_that_is_missing_or_wrong_is_named(
+    words: list[str], part: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+
+    err = capsys.readouterr().err
+    assert part in err
+    assert err.count("\n") == 1
 
 
 def test_an_unforeseen_error_is_one_line_without_debug(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from distore.oci import mediatypes
 from distore.oci.descriptor import Descriptor
 from distore.oci.digest import Digest
 from distore.oci.reference import Reference
+from distore.registry.message import Response
 from distore.remotes.credentials import FileCredentials
 from distore.remotes.http.auth import Authorizer
 from distore.remotes.http.client import Client
@@ -29,9 +31,15 @@ if TYPE_CHECKING:
 
     from distore.content.memory import MemoryStore
     from distore.content.store import Reader
+    from distore.registry.message import Handler, Request
     from distore.remotes.sessions import Sessions
+    from distore.testing.server import FakeRegistry, Fault
 
 CHUNK = 1000  # bytes
+BLOB = random.Random(7).randbytes(3 * CHUNK + 400)
+DIGEST = Digest.of(BLOB)
+SMALL = BLOB[:CHUNK]
+UPLOADS = "/blobs/uploads/"
 
 
 class Clients:
@@ -124,3 +132,30 @@ def described(digest: Digest, size: int) -> Descriptor:
 
 def layer(data: bytes) -> Descriptor:
     return described(Digest.of(data), len(data))
+
+
+def stored(registry: FakeRegistry, data: bytes = BLOB, repository: str = "demo") -> bool:
+    digest = Digest.of(data)
+    return registry.has(repository, digest) and registry.blobs.data[digest] == data
+
+
+def wire(registry: FakeRegistry) -> list[str]:
+    """Methods in the order in which they came, of uploads alone."""
+    return [seen.method for seen in registry.seen(UPLOADS)]
+
+
+def ranges(registry: FakeRegistry) -> list[str | None]:
+    return [seen.headers.get("content-range") for seen in registry.seen(UPLOADS)]
+
+
+def answer(status: int, **headers: str) -> Fault:
+    """An answer that nobody stands behind; the body of the request is read."""
+
+    def act(request: Request, handler: Handler) -> Response:
+        while request.body.read(1 << 20):
+            pass
+        return Response(
+            status=status, headers={name.replace("_", "-"): text for name, text in headers.items()}
+        )
+
+    return act

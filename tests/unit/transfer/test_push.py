@@ -2,99 +2,32 @@
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from tests.unit.transfer.ends_images import family, make_image, manifest_of, put, read
+from tests.unit.transfer.pushing import Push, Recorder, index_of, joined, written
 
 from distore.content.local.store import LocalStore
 from distore.content.memory import MemoryStore
 from distore.content.store import Provider
-from distore.errors import DataLoss, DistoreError, FailedPrecondition, NotFound, PermissionDenied
-from distore.images.select import Selection
+from distore.errors import (
+    Cancelled,
+    DataLoss,
+    NotFound,
+    PermissionDenied,
+    Unavailable,
+)
 from distore.oci import mediatypes
 from distore.oci.descriptor import Descriptor
-from distore.oci.digest import Digest
-from distore.oci.platform import Platform
 from distore.oci.reference import Reference
 from distore.remotes.http.resolver import HttpResolver
 from distore.remotes.options import RegistryOptions
 from distore.testing import server
 from distore.testing.server import FakeRegistry
-from distore.transfer.progress import Done, Event, Finished, Noted, Planned, Resolved, Started
+from distore.transfer.progress import Done, Event, Finished, Planned, Resolved, Started
 from distore.transfer.push import PushOptions, push
-
-Push = Callable[..., list[Event]]
-FOREIGN = "application/vnd.oci.image.layer.nondistributable.v1.tar"
-
-
-class Recorder:
-    """A Pusher that keeps what it gets, and can be told to fail."""
-
-    name = "recorder"
-    parallel: int | None = None
-
-    def __init__(self, *, fails_at: Digest | None = None, error: DistoreError | None = None) -> None:
-        self.got: list[Digest] = []
-        self.tagged: list[Digest] = []
-        self.sources: dict[Digest, list[str]] = {}
-        self._guard = threading.Lock()
-        self._fails_at = fails_at
-        self._error = error or PermissionDenied("no")
-
-    def exists(self, descriptor: Descriptor, /) -> bool:
-        return False
-
-    def push(
-        self,
-        descriptor: Descriptor,
-        provider: Provider,
-        /,
-        *,
-        sources: Sequence[str] = (),
-        on_progress: Callable[[int], None] = lambda _: None,
-    ) -> str:
-        if descriptor.digest == self._fails_at:
-            raise self._error
-        with provider.reader(descriptor.digest) as reader:
-            for at in range(0, reader.size + 1, max(1, reader.size // 2)):
-                on_progress(at)
-        with self._guard:
-            self.got.append(descriptor.digest)
-            self.sources[descriptor.digest] = list(sources)
-        return "pushed"
-
-    def tag(self, descriptor: Descriptor, provider: Provider, /) -> None:
-        if descriptor.digest == self._fails_at:
-            raise self._error
-        self.tagged.append(descriptor.digest)
-
-
-def index_of(store: MemoryStore, *children: Descriptor, **more: object) -> Descriptor:
-    document = {
-        "schemaVersion": 2,
-        "mediaType": mediatypes.OCI_INDEX,
-        "manifests": [child.to_json() for child in children],
-        **more,
-    }
-    return put(store, json.dumps(document).encode(), mediatypes.OCI_INDEX)
-
-
-def joined(*seeds: int) -> tuple[MemoryStore, list[Descriptor]]:
-    """Images in one store, each for a platform of its own."""
-    everything, roots = MemoryStore(), []
-    for seed, architecture in zip(seeds, ("amd64", "arm64", "s390x"), strict=False):
-        store, root = make_image(seed)
-        for one in (*family(store, root), root):
-            put(everything, read(store, one.digest), one.media_type)
-        platform = Platform(os="linux", architecture=architecture)
-        roots.append(
-            Descriptor(media_type=root.media_type, digest=root.digest, size=root.size, platform=platform)
-        )
-    return everything, roots
 
 
 @pytest.fixture
@@ -122,15 +55,6 @@ def send(registry: FakeRegistry) -> Iterator[Push]:
             return list(push(store, root, pusher, options=given, abort=resolver.abort))
 
         yield run
-
-
-def written(registry: FakeRegistry) -> list[str]:
-    """What was finished, in the order in which it was: blobs by digest, manifests by name."""
-    return [
-        seen.query.get("digest") or seen.path.rpartition("/")[2]
-        for seen in registry.requests
-        if seen.method == "PUT"
-    ]
 
 
 def test_an_image_arrives_with_everything(registry: FakeRegistry, send: Push) -> None:
@@ -233,7 +157,7 @@ def test_nothing_is_tagged_when_anything_fails(
     registry.inject(server.refuse(403, "DENIED"), path=path, method="PUT", times=None)
 
     with pytest.raises(PermissionDenied):
-        send(store, root)
+        send(store, root, concurrency=1)
 
     assert registry.repositories.get("demo", {}) == {}
     assert "v1" not in written(registry)
@@ -264,7 +188,7 @@ def test_damage_in_the_store_ends_the_push_before_the_tag(
     file.write_bytes(bytes(byte ^ 1 for byte in file.read_bytes()))
 
     with pytest.raises(DataLoss, match=rf"content {victim}: damaged.*dist fsck"):
-        send(store, root)
+        send(store, root, concurrency=1)
 
     assert registry.repositories.get("demo", {}) == {}
     assert not registry.has("demo", victim)
@@ -276,7 +200,7 @@ def test_a_blob_that_is_missing_is_named_and_nothing_is_tagged(registry: FakeReg
     store.delete(victim)
 
     with pytest.raises(NotFound, match=victim):
-        send(store, root)
+        send(store, root, concurrency=1)
 
     assert registry.repositories.get("demo", {}) == {}
 
@@ -312,95 +236,6 @@ def test_who_stops_listening_stops_the_push() -> None:
     events.close()
 
     assert recorder.tagged == []
-
-
-def test_an_index_may_go_without_the_images_that_are_not_here(registry: FakeRegistry, send: Push) -> None:
-    store, images = joined(1, 2)
-    absent = Descriptor(
-        media_type=mediatypes.OCI_MANIFEST,
-        digest=Digest.of(b"absent"),
-        size=6,
-        platform=Platform(os="linux", architecture="riscv64"),
-    )
-    root = index_of(store, *images, absent)
-
-    events = send(store, root)
-
-    assert registry.repositories["demo"] == {"v1": root}
-    (note,) = [event.text for event in events if isinstance(event, Noted)]
-    assert note == f"{absent.digest} (linux/riscv64): not here; passed over"
-
-
-def test_a_registry_that_wants_whole_indexes_is_told_apart_by_what_to_do(
-    registry: FakeRegistry, send: Push
-) -> None:
-    store, images = joined(1)
-    absent = Descriptor(media_type=mediatypes.OCI_MANIFEST, digest=Digest.of(b"absent"), size=6)
-    root = index_of(store, *images, absent)
-    registry.inject(server.refuse(404, "MANIFEST_BLOB_UNKNOWN"), path="/manifests/v1", method="PUT")
-
-    with pytest.raises(FailedPrecondition, match=r"1 of the manifests it names are not here"):
-        send(store, root)
-
-
-def test_of_an_index_only_what_is_chosen_goes_along(registry: FakeRegistry, send: Push) -> None:
-    store, images = joined(1, 2, 3)
-    root = index_of(store, *images)
-    chosen = tuple(Platform(os="linux", architecture=name) for name in ("amd64", "s390x"))
-
-    send(store, root, selection=Selection(platforms=chosen))
-
-    assert registry.has("demo", images[0].digest)
-    assert registry.has("demo", images[2].digest)
-    assert not registry.has("demo", images[1].digest)
-    assert registry.repositories["demo"] == {"v1": root}
-
-
-def test_a_chosen_platform_that_is_not_here_is_an_error(registry: FakeRegistry, send: Push) -> None:
-    store, images = joined(1, 2)
-    root = index_of(store, *images)
-    store.delete(images[1].digest)
-
-    with pytest.raises(NotFound, match=images[1].digest):
-        send(store, root, selection=Selection(platforms=(Platform(os="linux", architecture="arm64"),)))
-
-    assert registry.requests == []
-
-
-def test_layers_that_are_only_to_be_had_elsewhere_stay_there(registry: FakeRegistry, send: Push) -> None:
-    store = MemoryStore()
-    config = put(store, b"{}", mediatypes.OCI_CONFIG)
-    foreign = Descriptor(
-        media_type=FOREIGN, digest=Digest.of(b"far"), size=3, urls=("https://far.example/layer",)
-    )
-    root = put(store, manifest_of(config, [foreign]), mediatypes.OCI_MANIFEST)
-
-    events = send(store, root)
-
-    assert registry.repositories["demo"] == {"v1": root}
-    assert any(isinstance(event, Noted) and foreign.digest in event.text for event in events)
-
-
-def test_what_refers_to_an_image_goes_before_it(registry: FakeRegistry, send: Push) -> None:
-    store, root = make_image(1)
-    config = put(store, b"{}", mediatypes.OCI_EMPTY)
-    document = {**json.loads(manifest_of(config, [])), "subject": root.to_json()}
-    signature = put(store, json.dumps(document).encode(), mediatypes.OCI_MANIFEST)
-
-    send(store, root, referrers=lambda digest: [signature] if digest == root.digest else [])
-
-    assert written(registry)[-2:] == [signature.digest, "v1"]
-    assert registry.has("demo", config.digest)
-
-
-def test_a_blob_alone_can_be_pushed(registry: FakeRegistry, send: Push) -> None:
-    store = MemoryStore()
-    blob = put(store, b"just a blob", mediatypes.OCTET_STREAM)
-
-    send(store, blob)
-
-    assert registry.has("demo", blob.digest)
-    assert registry.repositories["demo"] == {}
 
 
 def test_other_repositories_are_named_to_the_pusher() -> None:
@@ -442,10 +277,10 @@ def test_a_pusher_that_takes_one_at_a_time_gets_one_at_a_time() -> None:
     assert most == 1
 
 
+@pytest.mark.slow
 def test_a_rate_holds_for_all_workers_together() -> None:
-    now = 0.0
     store, root = make_image(1)
-    size = sum(child.size for child in family(store, root))
+    size, rate = sum(child.size for child in family(store, root)), 20_000
 
     class Reads(Recorder):
         def push(
@@ -457,22 +292,29 @@ def test_a_rate_holds_for_all_workers_together() -> None:
             sources: Sequence[str] = (),
             on_progress: Callable[[int], None] = lambda _: None,
         ) -> str:
-            nonlocal now
             with provider.reader(descriptor.digest) as reader:
-                reader.read_at(reader.size, 0)
-                now += reader.size / 1_000_000
+                for at in range(0, reader.size, 100):
+                    reader.read_at(100, at)
             return "pushed"
 
-    events = list(
-        push(
-            store,
-            root,
-            Reads(),
-            options=PushOptions(concurrency=1, limit_rate=1_000_000),
-            clock=lambda: now,
-        )
-    )
+    events = list(push(store, root, Reads(), options=PushOptions(concurrency=4, limit_rate=rate)))
 
     finished = events[-1]
     assert isinstance(finished, Finished)
     assert finished.moved == size
+    assert finished.seconds >= size / rate - 0.2  # a tenth of a second's worth goes at once
+
+
+def test_what_was_broken_off_is_neither_tried_again_nor_talked_about() -> None:
+    told: list[object] = []
+    with HttpResolver(RegistryOptions(), on_retry=lambda *words: told.append(words)) as resolver:
+        retrier = resolver.retrier()
+        resolver.abort()
+
+        def fail() -> None:
+            raise Unavailable("the connection broke off")
+
+        with pytest.raises(Cancelled):
+            retrier.run(fail)
+
+    assert told == []

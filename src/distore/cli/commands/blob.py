@@ -35,6 +35,7 @@ def config(config: Config, args: argparse.Namespace) -> Config:
 
 
 def run(args: argparse.Namespace, app: App, out: Output) -> None:
+    from distore.oci.mediatypes import OCTET_STREAM
     from distore.oci.reference import Reference
     from distore.remotes.resolver import Target
 
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace, app: App, out: Output) -> None:
     if reference.digest is None:
         raise InvalidArgument(f"blob {args.reference[:120]!r}: want REPOSITORY@DIGEST")
     if args.action == "delete":
-        app.resolver.repository(reference).delete(Target(digest=reference.digest))
+        app.resolver.repository(reference).delete(Target(digest=reference.digest, media_type=OCTET_STREAM))
         out.record(reference.digest, digest=reference.digest)
         return
     from distore.remotes.fetch import stream

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from distore.cli import flags
+from distore.errors import InvalidArgument
 
 if TYPE_CHECKING:
     import argparse
@@ -28,6 +29,13 @@ def config(config: Config, args: argparse.Namespace) -> Config:
 
 def run(args: argparse.Namespace, app: App, out: Output) -> None:
     from distore.cli.output import printable
+    from distore.oci.reference import Reference
 
+    try:
+        Reference(domain=args.registry, path="catalog")
+    except InvalidArgument as error:
+        raise InvalidArgument(
+            f"registry {args.registry[:80]!r}: want HOST[:PORT] and nothing else"
+        ) from error
     for repository in app.resolver.catalog(args.registry):
         out.record(printable(repository), repository=repository)

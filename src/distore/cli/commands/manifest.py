@@ -37,6 +37,7 @@ def config(config: Config, args: argparse.Namespace) -> Config:
 
 
 def run(args: argparse.Namespace, app: App, out: Output) -> None:
+    from distore.oci.mediatypes import OCI_MANIFEST
     from distore.oci.reference import Reference
     from distore.remotes.resolver import Target
 
@@ -54,7 +55,9 @@ def run(args: argparse.Namespace, app: App, out: Output) -> None:
     elif args.action == "put":
         _put(args, reference, app, out)
     else:
-        app.resolver.repository(reference).delete(Target.parse(reference.object or ""))
+        app.resolver.repository(reference).delete(
+            Target.parse(reference.object or "", media_type=OCI_MANIFEST)
+        )
         out.record(str(reference), reference=str(reference))
 
 
@@ -64,10 +67,11 @@ def _put(args: argparse.Namespace, reference: Reference, app: App, out: Output) 
     from distore.oci.manifest import MAX_MANIFEST_SIZE, parse_manifest
 
     data = flags.read_file(args.file, limit=MAX_MANIFEST_SIZE)
-    parsed = parse_manifest(data, media_type=args.media_type, subject=args.file)
+    subject = flags.file_name(args.file)
+    parsed = parse_manifest(data, media_type=args.media_type, subject=subject)
     digest = Digest.of(data, algorithm=reference.digest.algorithm if reference.digest else "sha256")
     if reference.digest not in (None, digest):
-        raise FailedPrecondition(f"{args.file}: its digest is {digest}, not {reference.digest}")
+        raise FailedPrecondition(f"{subject}: its digest is {digest}, not {reference.digest}")
     media_type = args.media_type or parsed.media_type
     root = Descriptor(media_type=media_type, digest=digest, size=len(data), data=data)
     app.resolver.pusher(reference).tag(root, app.content)

@@ -309,9 +309,10 @@ class LocalStore:
                 lock = filelock.acquire(paths.lock, sleep=self.sleep)
             except FileNotFoundError:
                 fsops.ensure_directory(self.paths.ingests)
+                # Somebody else was quicker, or has just removed the empty folder above.
                 try:
                     fsops.make_directory(paths.folder)
-                except FileExistsError:
+                except (FileExistsError, FileNotFoundError):
                     continue
                 continue
             if lock is None:

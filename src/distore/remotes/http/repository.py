@@ -62,8 +62,8 @@ class HttpRepository:
 
     def delete(self, target: Target) -> None:
         client = self._client
-        subject = f"{client.repository.name}@{target.name}"
-        kinds = ("manifests",) if target.tag else ("manifests", "blobs")
+        subject = f"{client.repository.name}{':' if target.tag else '@'}{target.name}"
+        kinds = _kinds(target)
         host = client.ask("push", subject, lambda host: host)
         for kind in kinds:
             response = client.request(
@@ -108,6 +108,14 @@ class HttpRepository:
         parsed = parse_manifest(document.data, media_type=None, subject=target.name)
         if isinstance(parsed, Index):
             yield from parsed.manifests
+
+
+def _kinds(target: Target) -> tuple[str, ...]:
+    """Where to look for what is to go: with a media type in one place only."""
+    media_type = target.media_type
+    if target.tag or (media_type and (mediatypes.is_manifest(media_type) or mediatypes.is_index(media_type))):
+        return ("manifests",)
+    return ("blobs",) if media_type else ("manifests", "blobs")
 
 
 def catalog(client: Client, registry: str) -> Iterator[str]:
