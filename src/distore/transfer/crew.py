@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from distore.transfer.pace import Stop, Throttle
     from distore.transfer.progress import Event
 
+# Measured on 2 cores with a registry beside it: six large blobs at once 1.22 s, four 1.15 s.
+_AT_ONCE: Final = 4  # connections for large blobs, unless they are slow
+_LARGE: Final = 1024 * 1024  # bytes
+_FAST: Final = 200e6  # bytes a second of one connection
 _LOOK: Final = 0.2  # seconds after which a worker without work looks again
 
 
@@ -102,7 +106,14 @@ class Crew:
                 follow = not self._waiting
                 if not (self._waiting or self._held):
                     return None
-                blob = self._held.pop() if follow else self._waiting.pop()
+                if follow:
+                    blob = self._held.pop()
+                elif not self._crowded():
+                    blob = self._waiting.pop()
+                elif self._waiting[0].size < _LARGE:
+                    blob = self._waiting.pop(0)
+                else:
+                    return None
                 self._opening += 1
             try:
                 download = self._begun(blob, follow=follow)
@@ -112,6 +123,15 @@ class Crew:
                     self._idle.notify_all()
             if download is not None:
                 return download, download.first()
+
+    def _crowded(self) -> bool:
+        """Whether another connection for a large blob would only take from those there are: they are
+        so fast that the machine is what limits them, not the way. Called with the guard held."""
+        large = [download for download in self._running if download.descriptor.size >= _LARGE]
+        speeds = [speed for download in large for speed in download.speeds()]
+        if len(speeds) + self._opening < _AT_ONCE:
+            return False
+        return any(speed is None or speed > _FAST for speed in speeds)
 
     def _begun(self, blob: Descriptor, *, follow: bool) -> Download | None:
         """None: it is there by now, or another process brings it."""
@@ -156,7 +176,7 @@ class Crew:
     def _half(self) -> tuple[Download, Part] | None:
         """Half of what the slowest part still has to bring."""
         with self._guard:
-            running = list(self._running)
+            running = [] if self._crowded() else list(self._running)
         slowest = max(running, key=Download.rest, default=None)
         if slowest is None or slowest.rest() < MIN_GAIN:
             return None

@@ -96,6 +96,16 @@ class Download:
         """The part that is there from the beginning."""
         return self._parts[0]
 
+    def speeds(self) -> list[float | None]:
+        """Bytes a second of each part that travels; None for one that has just begun."""
+        now = self._terms.clock()
+        with self._guard:
+            return [
+                (part.position - part.start) / (now - part.started) if now - part.started >= _SOON else None
+                for part in self._parts
+                if part.active
+            ]
+
     def rest(self) -> float:
         """Seconds that the slowest part will take, 0 when nothing is worth halving."""
         with self._guard:
