@@ -20,7 +20,8 @@ from pathlib import Path
 import image
 from distore.content.local.store import LocalStore
 from distore.registry.app import RegistryServer
-from distore.registry.routes import Registry
+from distore.registry.catalog import Catalog
+from distore.registry.routes import PushRegistry
 from distore.registry.tokens import TokenGate
 
 DIST = Path(__file__).parents[1] / "dist"
@@ -131,6 +132,7 @@ def show(demo: Demo) -> None:
     demo.verify()
 
     interrupt(demo)
+    images(demo)
 
     say("And away with all of it.")
     demo.run("./dist list -q | xargs ./dist delete")
@@ -159,6 +161,18 @@ def interrupt(demo: Demo) -> None:
     demo.verify()
 
 
+def images(demo: Demo) -> None:
+    """Whole images: pulled, pushed, copied."""
+    say("The same image as a whole: what is there does not travel again, and the name comes last.")
+    demo.run("./dist pull redis")
+    demo.run("./dist images")
+    say("To another repository, whose registry mounts the blobs it has; from there into an image layout.")
+    demo.run("./dist push docker.io/mirror/redis:1 redis")
+    demo.run("./dist tags docker.io/mirror/redis")
+    demo.run("./dist copy --quiet docker.io/mirror/redis:1 oci:layout:1")
+    demo.run("./dist inspect oci:layout:1")
+
+
 def main() -> int:
     """Run it; the exit status."""
     started = time.monotonic()
@@ -167,8 +181,11 @@ def main() -> int:
         say("An image is built from Python's standard library and served by an embedded registry.")
         store = LocalStore(str(folder / "registry"))
         tags = image.build(store)
-        handler = Registry(store, {"library/redis": tags}).handle
-        gate = TokenGate(handler, secret=secrets.token_bytes(32), clock=time.monotonic)
+        catalog = Catalog({"library/redis": dict(tags)})
+        for digest in store.digests():
+            catalog.add("library/redis", digest)
+        registry = PushRegistry(store, catalog)
+        gate = TokenGate(registry.handle, secret=secrets.token_bytes(32), clock=time.monotonic)
         with RegistryServer(gate.handle, rate=RATE) as server:
             print(
                 f"# {', '.join(tags)}: docker.io/library/redis is http://{server.address} here (hosts.toml)"

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
-from distore._internal.pool import gather
+from distore._internal.pool import gather, map_unordered
 from distore.content.blobs import read_blob
 from distore.errors import FailedPrecondition
 from distore.images.children import has_children
@@ -81,12 +81,13 @@ def push(
     run = _Push(provider, pusher, options, clock, pause)
     started = clock()
     yield Resolved(name=pusher.name, descriptor=root)
-    graph = yield from run.plan(root)
-    workers = min(options.concurrency, pusher.parallel or options.concurrency, max(1, len(run.blobs)))
 
     def stop() -> None:
         run.stop.set()
         abort()
+
+    graph = yield from run.plan(root, stop)
+    workers = min(options.concurrency, pusher.parallel or options.concurrency, max(1, len(run.blobs)))
 
     def work(emit: Callable[[Event], None]) -> None:
         run.work(emit, sources)
@@ -121,8 +122,8 @@ class _Push:
         self._guard = threading.Lock()
         self.blobs: list[Descriptor] = []  # the biggest last
 
-    def plan(self, root: Descriptor) -> Generator[Event, None, Graph]:
-        """Read the documents; nothing is sent yet."""
+    def plan(self, root: Descriptor, stop: Callable[[], None]) -> Generator[Event, None, Graph]:
+        """Read the documents, and ask what is there already; nothing is sent yet."""
         workers = self._options.concurrency if isinstance(self._provider, Documents) else 1
         graph = walk(
             root,
@@ -130,17 +131,38 @@ class _Push:
             selection=self._options.selection,
             workers=workers,
             referrers=self._options.referrers,
+            stop=stop,
         )
         for child in graph.missing:
             platform = f" ({child.platform})" if child.platform else ""
             yield Noted(text=f"{child.digest}{platform}: not here; passed over")
         for child in graph.elsewhere:
             yield Noted(text=f"layer {child.digest}: only to be had from its own addresses; passed over")
-        self.blobs = sorted(graph.blobs(), key=lambda blob: blob.size)
-        size = sum(blob.size for blob in self.blobs)
-        count = len(self.blobs)
-        yield Planned(blobs=count, size=size, missing_blobs=count, missing=size)
+        blobs = graph.blobs()
+        there = set()
+        for blob in self._present(blobs, stop):
+            there.add(blob.digest)
+            yield _done(blob, "present")
+        self.blobs = sorted((blob for blob in blobs if blob.digest not in there), key=lambda blob: blob.size)
+        yield Planned(
+            blobs=len(blobs),
+            size=sum(blob.size for blob in blobs),
+            missing_blobs=len(self.blobs),
+            missing=sum(blob.size for blob in self.blobs),
+        )
         return graph
+
+    def _present(self, blobs: list[Descriptor], stop: Callable[[], None]) -> Iterator[Descriptor]:
+        """Those that need not be sent."""
+
+        def look(blob: Descriptor) -> Descriptor | None:
+            self.stop.check()
+            return blob if self._pusher.exists(blob) else None
+
+        workers = min(
+            self._options.concurrency, self._pusher.parallel or self._options.concurrency, len(blobs)
+        )
+        return map_unordered(look, blobs, workers=workers, stop=stop) if blobs else iter(())
 
     def work(self, emit: Callable[[Event], None], sources: Callable[[Digest], Sequence[str]]) -> None:
         """One worker: the biggest blob that nobody sends, again and again."""

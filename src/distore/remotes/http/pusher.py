@@ -64,12 +64,19 @@ class HttpPusher:
         self._new_retrier = new_retrier
         self._chunk_size = chunk_size
         self._referring = threading.Lock()
+        self._missing: set[Digest] = set()  # what ``exists`` did not find, until it is pushed
 
     @property
     def name(self) -> str:
         return str(self._reference)
 
     def exists(self, descriptor: Descriptor, /) -> bool:
+        there = self._exists(descriptor)
+        if not there:
+            self._missing.add(descriptor.digest)
+        return there
+
+    def _exists(self, descriptor: Descriptor) -> bool:
         kind = "manifests" if has_children(descriptor) else "blobs"
 
         def ask() -> bool:
@@ -99,7 +106,8 @@ class HttpPusher:
         sources: Sequence[str] = (),
         on_progress: Callable[[int], None] = lambda _offset: None,
     ) -> str:
-        if self.exists(descriptor) and not self._refers(descriptor, provider):
+        there = not self._known_missing(descriptor) and self._exists(descriptor)
+        if there and not self._refers(descriptor, provider):
             return "present"
         if has_children(descriptor):
             self._put(descriptor, provider, descriptor.digest)
@@ -129,6 +137,14 @@ class HttpPusher:
 
     def tag(self, descriptor: Descriptor, provider: Provider, /) -> None:
         self._put(descriptor, provider, self._reference.tag or descriptor.digest)
+
+    def _known_missing(self, descriptor: Descriptor) -> bool:
+        """Whether ``exists`` has said so; it is asked once for each push."""
+        try:
+            self._missing.remove(descriptor.digest)
+        except KeyError:
+            return False
+        return True
 
     def _refers(self, descriptor: Descriptor, provider: Provider) -> bool:
         """Whether it is about another manifest: it goes again, for an earlier push may have broken off
