@@ -16,7 +16,9 @@ T = TypeVar("T")
 # So much progress since the last failure makes the next one count as the first: a long download
 # may be interrupted many times, a peer that drops after every byte may not.
 ENOUGH_PROGRESS: Final = 64 * 1024  # bytes
+FEW_TRIES: Final = 2
 _KEY: Final = "retry_after"
+_HOPELESS: Final = "hopeless"
 
 
 class Policy(NamedTuple):
@@ -33,6 +35,7 @@ class Retrier:
 
     Args:
         deadline: The moment on ``clock`` that no pause may reach, or None.
+        first_contact: Nothing came from the peer so far: FEW_TRIES are enough when nobody answers.
         on_retry: Told the error, the pause in seconds, and how many attempts are left.
         clock, sleep: Monotonic seconds, and how to wait for some.
         random: A number from 0 up to 1.
@@ -43,6 +46,7 @@ class Retrier:
         policy: Policy = Policy(),  # noqa: B008 - immutable
         *,
         deadline: float | None = None,
+        first_contact: bool = False,
         on_retry: Callable[[Unavailable, float, int], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -50,6 +54,7 @@ class Retrier:
     ) -> None:
         self._policy = policy
         self._deadline = deadline
+        self._first_contact = first_contact
         self._on_retry = on_retry
         self._clock = clock
         self._sleep = sleep
@@ -78,7 +83,10 @@ class Retrier:
             self._failures = 0
         self._mark = done
         self._failures += 1
-        left = self._policy.attempts - self._failures
+        attempts = self._policy.attempts
+        if self._first_contact and is_hopeless(error):
+            attempts = min(attempts, FEW_TRIES)
+        left = attempts - self._failures
         asked = retry_after(error)
         if left <= 0 or (asked or 0.0) > self._policy.longest_wait:
             raise error
@@ -90,6 +98,18 @@ class Retrier:
         if self._on_retry is not None:
             self._on_retry(error, pause, left)
         self._sleep(pause)
+
+
+def with_few_tries(error: Unavailable) -> Unavailable:
+    """``error`` itself, marked as one that seldom goes away when nothing ever came from there: nobody
+    answers under that name."""
+    error.__dict__[_HOPELESS] = True
+    return error
+
+
+def is_hopeless(error: BaseException) -> bool:
+    """Whether it was marked by ``with_few_tries``."""
+    return _HOPELESS in error.__dict__
 
 
 def with_retry_after(error: Unavailable, seconds: float | None) -> Unavailable:

@@ -17,6 +17,7 @@ from rich.progress import (
 )
 from rich.table import Column
 
+from distore.cli.output import inert
 from distore.cli.progress import describe, short
 from distore.oci import mediatypes
 from distore.transfer.progress import Done, Finished, Moved, Noted, Planned, Resolved, Started
@@ -62,7 +63,7 @@ class Bars:
         elif isinstance(event, Done):
             self._end(event)
         if isinstance(event, self._lines):
-            self._console.print(describe(event) or "", markup=False, soft_wrap=True)
+            self._console.print(inert(describe(event) or ""), markup=False, soft_wrap=True)
 
     def close(self) -> None:
         self._progress.stop()

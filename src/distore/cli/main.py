@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, Protocol, cast
 
 from distore.cli import flags
 from distore.cli.commands import ALIASES, VERBS
-from distore.cli.output import Output
+from distore.cli.output import Output, inert
 from distore.errors import DistoreError, InvalidArgument, NotFound
 
 if TYPE_CHECKING:
@@ -222,7 +222,8 @@ def overview() -> str:
         "  --debug      show a traceback when something fails\n"
         "  --version    print the version\n\n"
         "examples:\n"
-        "  dist fetch docker.io/library/redis latest\n"
+        "  dist pull redis\n"
+        "  dist copy redis registry.example/mirror/redis\n"
         "  echo hello | dist ingest greeting\n"
         "  dist VERB --help   has examples for each verb"
     )
@@ -253,7 +254,7 @@ def _catch_terminate() -> None:
 
 def _say(text: str) -> None:
     if sys.stderr is not None:
-        sys.stderr.write(text + "\n")
+        sys.stderr.write(inert(text) + "\n")
 
 
 def _forget_output() -> None:

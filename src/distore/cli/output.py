@@ -57,7 +57,7 @@ class Output:
     def note(self, text: str) -> None:
         """Talk: one line on standard error."""
         if sys.stderr is not None:
-            sys.stderr.write(f"{text}\n")
+            sys.stderr.write(f"{inert(text)}\n")
 
     def error(self, error: DistoreError, *, subject: str = "") -> None:
         """Report an error, about ``subject`` if it does not say so itself, and go on; the first
@@ -80,7 +80,11 @@ def json_line(fields: Mapping[str, object]) -> str:
         assert isinstance(value, datetime)
         return timestamp(value)
 
-    return json.dumps(fields, default=plain, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(fields, default=plain, ensure_ascii=False, separators=(",", ":"))
+    if text.isprintable():
+        return text
+    # JSON lets some characters be that a terminal obeys, and half ones that no encoding has.
+    return "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in text)
 
 
 def timestamp(when: datetime) -> str:
@@ -114,6 +118,13 @@ def human_age(seconds: float) -> str:
         if count >= 1:
             return f"{count} {name}{'s' if count > 1 else ''}"
     return "now"
+
+
+def inert(text: str) -> str:
+    """A message as one line that no terminal obeys, whatever strangers put into it."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def printable(text: str) -> str:

@@ -124,7 +124,7 @@ class RegistryServer:
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         incoming = Incoming(request, rate=self.rate)
-        every = {name: tuple(request.query.getall(name)) for name in request.query}
+        every = {name: tuple(request.query.getall(name)) for name in {*request.query}}
         plain = Request(
             method=request.method,
             path=request.path,

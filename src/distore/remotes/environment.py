@@ -30,6 +30,8 @@ class Environment:
             for scheme in ("http", "https", "all", "no")
             if (value := environ.get(f"{scheme}_proxy") or environ.get(f"{scheme.upper()}_PROXY"))
         }
+        if "REQUEST_METHOD" in environ and "http_proxy" not in environ:
+            proxies.pop("http", None)  # in a CGI script HTTP_PROXY is a header that a stranger sent
         return cls(
             hosts_dir=environ.get("DIST_HOSTS_DIR") or None,
             proxies=proxies,

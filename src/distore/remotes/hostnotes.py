@@ -43,7 +43,7 @@ class HostNotes:
             os.stat(self._path(self._folder, netloc), follow_symlinks=False)
         except OSError:
             return False
-        return True
+        return not os.path.islink(self._folder)
 
     def change(
         self,
@@ -58,7 +58,8 @@ class HostNotes:
         ``change`` is called once. What is ``known`` in memory counts when it is the later one.
         """
         known = still_good(known, now)
-        if self._folder is None:
+        # Whose files a link leads to is anybody's guess; what is old there would be swept away.
+        if self._folder is None or os.path.islink(self._folder):
             return change(known), False
         path = self._path(self._folder, netloc)
         fd = self._locked(path)

@@ -180,6 +180,14 @@ def _changing(path: str) -> Iterator[None]:
         yield
 
 
+def _new_file(path: str) -> int:
+    """A file that nobody else has ever been able to open: not one that was there already, and not one
+    that is closed to others a moment after it was made."""
+    with suppress(FileNotFoundError):
+        fsops.unlink(path)  # of a login that died
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
+
+
 def _write(file: AuthFile, *, drop: Sequence[str], add: dict[str, dict[str, str]]) -> None:
     """Replace the file at once: whoever reads it meanwhile sees the old or the new one whole."""
     auths = file.document.get("auths")
@@ -193,11 +201,8 @@ def _write(file: AuthFile, *, drop: Sequence[str], add: dict[str, dict[str, str]
     draft = f"{target}.{os.getpid()}.tmp"
     with translated(f"auth file {file.path}"):
         fsops.ensure_directory(folder)
-        fd = fsops.open_file(draft)
+        fd = _new_file(draft)
         try:
-            # Nobody else may read it before there is anything to read.
-            fsops.set_mode(fd, _MODE)
-            fsops.truncate(fd, 0)
             fsops.write(fd, data, 0)
             fsops.sync_file(fd)
             fsops.rename(draft, target)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistryOptions:
-    """What a user may say about reaching registries; nothing here is secret.
+    """What a user may say about reaching registries; nothing but a proxy's password is secret.
 
     Args:
         hosts_dir: Folder with containerd's ``HOST/hosts.toml`` files, or None.
@@ -29,5 +29,5 @@ class RegistryOptions:
     skip_verify: bool = False
     ca: str | None = None
     min_speed: int | None = None
-    proxies: Mapping[str, str] = field(default_factory=dict)
+    proxies: Mapping[str, str] = field(default_factory=dict, repr=False)  # may hold a password
     auth_files: tuple[str, ...] = ()

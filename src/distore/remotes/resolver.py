@@ -247,8 +247,13 @@ class Resolver(Fetchers, Protocol):
         """What else a registry tells of a repository."""
         ...
 
-    def retrier(self) -> Retrier:
-        """For one piece of work; ``abort`` ends its pauses."""
+    def retrier(self, *, first_contact: bool = False) -> Retrier:
+        """For one piece of work; ``abort`` ends its pauses with Cancelled.
+
+        Args:
+            first_contact: Nothing came from the registry so far: not to be waited for long when
+                nobody answers.
+        """
         ...
 
     def sleep(self, seconds: float, /) -> None:

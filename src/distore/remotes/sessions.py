@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import stat
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
@@ -70,8 +72,7 @@ class FileSessions:
         except OSError:
             return None
         try:
-            with open(mine, "rb") as file:
-                return _session(json.loads(file.read(_MAX_SIZE)))
+            return _session(json.loads(_own(mine)))
         except (OSError, ValueError, RecursionError):
             return None
         finally:
@@ -83,7 +84,9 @@ class FileSessions:
         try:
             fsops.ensure_directory(self._folder)
             aside = f"{path}.new-{os.getpid()}"
-            fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            with suppress(FileNotFoundError):
+                fsops.unlink(aside)  # somebody else may have it open
+            fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
                 fsops.write(fd, json.dumps(asdict(session)).encode(), 0)
             finally:
@@ -101,6 +104,21 @@ class FileSessions:
     def _path(self, repository: str, digest: Digest) -> str:
         key = hashlib.sha256(f"{repository} {digest}".encode()).hexdigest()
         return os.path.join(self._folder, key)
+
+
+def _own(path: str) -> bytes:
+    """What a file says that this user wrote: anybody who may write the folder could say where an upload
+    goes on, or leave a pipe that never ends.
+
+    Raises:
+        OSError: It is another's, or no file.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(fd, "rb") as file:
+        there = os.fstat(fd)
+        if not stat.S_ISREG(there.st_mode) or there.st_uid != os.geteuid():
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return file.read(_MAX_SIZE)
 
 
 def _session(document: object) -> Session | None:

@@ -173,7 +173,7 @@ class Copier:
     def _pull(self, source: EndName, destination: EndName, options: CopyOptions) -> Iterator[Event]:
         reference = _named(source)
         resolver = self._ends.resolver
-        root = resolver.retrier().run(lambda: resolver.resolve(reference))
+        root = resolver.retrier(first_contact=True).run(lambda: resolver.resolve(reference))
         into_store = destination.kind is Kind.STORE
         store = self._ends.content if into_store else self._layout(destination)
         fetcher = resolver.fetcher(reference)
@@ -210,7 +210,7 @@ class Copier:
         if name.kind is Kind.REGISTRY:
             reference = _named(name)
             resolver = self._ends.resolver
-            root = resolver.retrier().run(lambda: resolver.resolve(reference))
+            root = resolver.retrier(first_contact=True).run(lambda: resolver.resolve(reference))
             fetcher = resolver.fetcher(reference)
             return RemoteImage(fetcher, root, name=str(reference), new_retrier=resolver.retrier)
         if name.kind is Kind.STORE:

@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 MAX_MEMBERS: Final = 200_000
 MAX_EXTENSION: Final = 1024 * 1024  # bytes of a long name or of pax records
 MAX_NAME: Final = 1024  # characters; no image archive has longer ones
+MAX_NAMES: Final = 32 * 1024 * 1024  # characters of all names and links together
 _MAX_LINKS: Final = 8  # links that follow each other
 _CHUNK: Final = 1024 * 1024  # bytes
 _LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL = b"L", b"K", b"x", b"g"
+_PAX_KEYS: Final = (b"path", b"linkpath", b"size")
 _SPARSE: Final = b"S"
 _BLOBS: Final = "blobs/"
 
@@ -48,7 +50,7 @@ class TarArchive:
     Raises:
         NotFound: No such file.
         FailedPrecondition: No tar file, or one with ambiguous blobs.
-        ResourceExhausted: Over MAX_MEMBERS or MAX_EXTENSION.
+        ResourceExhausted: Over MAX_MEMBERS, MAX_NAMES or MAX_EXTENSION.
         DataLoss: Truncated or damaged.
         Unimplemented: Compressed with zstd, or with sparse members.
         DiskFull: No room to unpack it.
@@ -128,11 +130,15 @@ class TarArchive:
             os.close(packed)
 
     def _index(self) -> None:
+        room = MAX_NAMES
         with translated(self._subject):
             for info, offset in _members(self._fd, self._subject):
                 name = _clean(info.name)
                 if name is None:
                     continue
+                room -= len(name) + min(len(info.linkname), MAX_NAME)
+                if room < 0:
+                    raise ResourceExhausted(f"{self._subject}: names of over {MAX_NAMES} characters")
                 self._links.pop(name, None)
                 if info.isreg():
                     self._add(name, Member(offset=offset, size=info.size))
@@ -231,7 +237,8 @@ def _pax(data: bytes, subject: str) -> dict[str, str]:
         key, equals, value = data[start + len(digits) + 1 : start + length].partition(b"=")
         if length > len(data) - start or not equals or not value.endswith(b"\n"):
             raise DataLoss(f"{subject}: damaged: bad pax records")
-        records[key.decode("utf-8", "surrogateescape")] = value[:-1].decode("utf-8", "surrogateescape")
+        if key in _PAX_KEYS:  # others may be many, before one member
+            records[key.decode()] = value[:-1].decode("utf-8", "surrogateescape")
         start += length
     return records
 

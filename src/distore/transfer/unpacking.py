@@ -18,6 +18,9 @@ _ZSTD: Final = b"\x28\xb5\x2f\xfd"
 _ZSTD_MODULES: Final = ("compression.zstd", "backports.zstd")  # Python 3.14's own, and the same for others
 _WBITS: Final = 31  # gzip, and nothing else (zlib.h, inflateInit2)
 _OUTPUT: Final = 1024 * 1024  # bytes handed on at a time
+# What follows a member or a frame is copied. Where they are tiny and many, little may follow: after
+# each the next gets this much at first, and twice as much every time.
+_FIRST_INPUT: Final = 1024  # bytes
 HEAD: Final = 4  # bytes that tell the compression
 
 
@@ -106,22 +109,28 @@ class _Gunzip:
         self._take = take
         self._subject = subject
         self._member = zlib.decompressobj(_WBITS)
+        self._input = _OUTPUT  # bytes handed to zlib at a time
 
     def feed(self, data: ReadableBuffer) -> None:
-        left: ReadableBuffer = data
-        while memoryview(left).nbytes:
+        left = memoryview(data).cast("B")
+        while left:
+            piece = left[: self._input]
             if self._member.eof:
-                left = bytes(left).lstrip(b"\0")
-                if not left:
-                    return
+                padding = len(piece) - len(bytes(piece).lstrip(b"\0"))
+                if padding:
+                    left = left[padding:]
+                    continue
                 self._member = zlib.decompressobj(_WBITS)
             try:
-                plain = self._member.decompress(left, _OUTPUT)
+                plain = self._member.decompress(piece, _OUTPUT)
             except zlib.error as error:
                 raise DataLoss(f"{self._subject}: damaged gzip data") from error
             if plain:
                 self._take(plain)
-            left = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
+            ended = self._member.eof
+            behind = self._member.unused_data if ended else self._member.unconsumed_tail
+            left = left[len(piece) - len(behind) :]
+            self._input = _FIRST_INPUT if ended else min(2 * self._input, _OUTPUT)
 
     def finish(self) -> None:
         if not self._member.eof:  # what did not fit into the output of the last feed
@@ -143,26 +152,33 @@ class _Unzstd:
         self._subject = subject
         self._module = module
         self._frame = module.ZstdDecompressor()
+        self._input = _OUTPUT  # bytes handed to it at a time
 
     def feed(self, data: ReadableBuffer) -> None:
-        left: ReadableBuffer = data
+        left = memoryview(data).cast("B")
+        while left:
+            piece, left = left[: self._input], left[self._input :]
+            behind = self._feed(bytes(piece))
+            if behind:
+                left = memoryview(data).cast("B")[-len(left) - behind :]
+            self._input = _FIRST_INPUT if self._frame.eof else min(2 * self._input, _OUTPUT)
+
+    def _feed(self, piece: bytes) -> int:
+        """How many of the bytes lie behind the frame."""
+        if self._frame.eof:
+            self._frame = self._module.ZstdDecompressor()
         while True:
-            if self._frame.eof:
-                self._frame = self._module.ZstdDecompressor()
             try:
-                plain = self._frame.decompress(left, max_length=_OUTPUT)
+                plain = self._frame.decompress(piece, max_length=_OUTPUT)
             except self._module.ZstdError as error:
                 raise DataLoss(f"{self._subject}: damaged zstd data") from error
             if plain:
                 self._take(plain)
             if self._frame.eof:
-                left = self._frame.unused_data
-                if not left:
-                    return
-            elif self._frame.needs_input:
-                return
-            else:
-                left = b""
+                return len(self._frame.unused_data)
+            if self._frame.needs_input:
+                return 0
+            piece = b""
 
     def finish(self) -> None:
         if not self._frame.eof:

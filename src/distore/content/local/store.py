@@ -78,7 +78,9 @@ class LocalStore:
         path = self.paths.blob(digest)
         with translated(f"content {digest}"):
             try:
-                return LocalReader(digest, os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW))
+                # Not blocking: in a folder of somebody else a pipe may have that name.
+                flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+                return LocalReader(digest, os.open(path, flags))
             except FileNotFoundError as error:
                 raise NotFound(f"content {digest}: not found") from error
 

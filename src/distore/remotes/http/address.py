@@ -22,7 +22,9 @@ def split_url(url: str) -> SplitResult:
         InvalidArgument: Too long, unprintable, another scheme, no host, a bad port, or a user name
             in it. The message never repeats a query, which may hold a signature.
     """
-    shown = ascii(url.partition("?")[0][:120])
+    scheme, slashes, rest = url.partition("?")[0].partition("://")
+    # A name and a password have no place there, and none in a message.
+    shown = ascii(f"{scheme}{slashes}{rest.rpartition('@')[2]}"[:120])
     if len(url) > MAX_URL_LENGTH or not url.isascii() or not url.isprintable() or " " in url:
         raise InvalidArgument(f"address {shown}: longer than {MAX_URL_LENGTH} characters, or not plain ASCII")
     try:

@@ -79,6 +79,8 @@ class Response:
         self._failure: Exception | None = None
         self.where = where
         self.status = raw.status
+        self.at_home = True  # False once a redirect led to another server: it asks for nothing of ours
+        self.secrets: tuple[str, ...] = ()  # headers of the request that no message may repeat
 
     def header(self, name: str) -> str | None:
         """One header; several of a name are joined by commas."""

@@ -176,7 +176,8 @@ class Client:
         account = Account(server=server, netloc=host.netloc, repository=self.repository.path)
         known = self._authorizer.known(account, scope)
         response = self._send(host, method, url, headers=headers, authorization=known, body=body)
-        if response.status != 401:
+        # The challenge of another server, where a redirect leads, is not for the credentials of this one.
+        if response.status != 401 or not response.at_home:
             return response
         challenges = parse_challenges(response.headers("www-authenticate"))
         if not challenges:
@@ -186,7 +187,7 @@ class Client:
             challenges, account=account, scope=scope, refused=known, trust=trust_of(host)
         )
         response = self._send(host, method, url, headers=headers, authorization=answer, body=body)
-        if response.status == 401 and answer.startswith("Basic "):
+        if response.status == 401 and response.at_home and answer.startswith("Basic "):
             response.discard()
             raise self._authorizer.refused(account)
         return response

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
@@ -22,12 +24,13 @@ from distore.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from distore.remotes.http.body import Response
 
 MAX_ERROR_BODY: Final = 64 * 1024  # bytes
 _MAX_MESSAGE: Final = 200  # characters of a registry's own words that are shown
+_SHORTEST_HIDDEN: Final = 4  # characters; shorter ones are in any text by chance
 _MAX_RETRY_AFTER: Final = 86400.0  # seconds; more is as good as never
 _CLASSES: Final[dict[int, type[DistoreError]]] = {
     400: InvalidArgument,
@@ -57,7 +60,7 @@ def error_from(
     """
     status = response.status
     try:
-        words = _words(response.read_small(MAX_ERROR_BODY))
+        words = _words(response.read_small(MAX_ERROR_BODY), response.secrets)
     except DistoreError:
         words = ""  # the status alone must do
     finally:
@@ -69,14 +72,14 @@ def error_from(
     return kind(message)
 
 
-def _words(body: bytes) -> str:
+def _words(body: bytes, secrets: Iterable[str]) -> str:
     """Codes and messages of the specification's error document, or nothing."""
     try:
         errors = json.loads(body)["errors"]
         texts = [_one(error) for error in errors[:3]]
     except (ValueError, KeyError, TypeError, RecursionError):
         return ""
-    return one_line("; ".join(text for text in texts if text))
+    return one_line(_hidden("; ".join(text for text in texts if text), secrets))
 
 
 def _one(error: object) -> str:
@@ -84,6 +87,20 @@ def _one(error: object) -> str:
         return ""
     parts = [error.get("code"), error.get("message")]
     return " ".join(part.lower() for part in parts if isinstance(part, str) and part)
+
+
+def _hidden(text: str, secrets: Iterable[str]) -> str:
+    """Without the credentials that were shown: there are servers that repeat what they refuse."""
+    for secret in secrets:
+        scheme, _, shown = secret.rpartition(" ")
+        forms = {secret, shown}
+        if scheme.lower() == "basic":
+            with suppress(ValueError):  # of somebody's own making
+                forms.add(base64.b64decode(shown).decode().partition(":")[2])
+        for form in sorted((form.lower() for form in forms), key=len, reverse=True):
+            if len(form) >= _SHORTEST_HIDDEN:
+                text = text.replace(form, "***")
+    return text
 
 
 def one_line(text: str) -> str:
@@ -100,7 +117,7 @@ def patience_asked(response: Response, *, now: Callable[[], datetime] | None = N
         return min(float(text), _MAX_RETRY_AFTER)
     try:
         moment = parsedate_to_datetime(text)
-    except (ValueError, IndexError, TypeError):
+    except (ValueError, IndexError, TypeError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from urllib3 import exceptions
 
+from distore._internal.retry import with_few_tries
 from distore.errors import DeadlineExceeded, DistoreError, FailedPrecondition, InvalidArgument, Unavailable
+from distore.remotes.http.errors import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,9 +36,9 @@ def network_error(error: Exception, where: str, *, expired: bool, patience: floa
     if isinstance(error, exceptions.ProxyError):
         return Unavailable(f"{where}: cannot connect through the proxy: {_reason(error)}")
     if isinstance(error, exceptions.NameResolutionError):
-        return Unavailable(f"{where}: the name is not known")
+        return with_few_tries(Unavailable(f"{where}: the name is not known"))
     if isinstance(error, exceptions.NewConnectionError):
-        return Unavailable(f"{where}: cannot connect: {_reason(error)}")
+        return with_few_tries(Unavailable(f"{where}: cannot connect: {_reason(error)}"))
     return Unavailable(f"{where}: the connection broke off: {_reason(error)}")
 
 
@@ -61,9 +63,9 @@ def _reason(error: Exception) -> str:
     texts = []
     for cause in _causes(error):
         if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror.lower()
+            return one_line(cause.strerror.lower())
         if not isinstance(cause, exceptions.HTTPError):
-            texts.append(" ".join(str(cause).split())[:120])
+            texts.append(one_line(str(cause))[:120])  # it may quote what the other side sent
         if isinstance(cause, exceptions.IncompleteRead):
             texts.append(f"{cause.expected} bytes are missing")
     return next((text for text in texts if text), type(error).__name__)

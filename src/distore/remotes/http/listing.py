@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 PAGE: Final = 1000  # entries asked for at a time
 MAX_PAGE_SIZE: Final = 8 * 1024 * 1024  # bytes of one answer
 MAX_PAGES: Final = 10_000
+MAX_SIZE: Final = 1024 * 1024 * 1024  # bytes of all pages of a listing
 _MAX_LINK: Final = 16 * 1024  # characters of one header
 _LINK: Final = re.compile(r"<([^<>]*)>([^<]*)")
 
@@ -33,6 +34,7 @@ class Listing:
     Args:
         path: Below the API's prefix, such as ``demo/tags/list``.
         subject: What messages call it.
+        max_size: Bytes of all its pages together.
     """
 
     path: str
@@ -40,12 +42,14 @@ class Listing:
     subject: str
     query: Mapping[str, str]
     accept: str = "application/json"
+    max_size: int = MAX_SIZE
 
 
 class _Page(NamedTuple):
     document: dict[str, object]
     links: list[str]
     where: str
+    size: int  # bytes
 
 
 def pages(
@@ -68,8 +72,11 @@ def pages(
 
     host, page = new_retrier().run(lambda: client.ask("resolve", listing.subject, first))
     here = f"{host.url}/{listing.path}"
-    seen = {here}
+    seen, size = {here}, 0
     for _ in range(MAX_PAGES):
+        size += page.size
+        if size > listing.max_size:
+            raise ResourceExhausted(f"{listing.subject}: more than {listing.max_size} bytes")
         yield page.document
         following = next_page(page.links)
         if following is None:
@@ -120,7 +127,7 @@ def _page(client: Client, host: Host, url: str, listing: Listing, query: Mapping
         raise FailedPrecondition(f"{listing.subject}: {response.where} answered no JSON") from error
     if not isinstance(document, dict):
         raise FailedPrecondition(f"{listing.subject}: {response.where} answered no JSON object")
-    return _Page(document, response.headers("link"), response.where)
+    return _Page(document, response.headers("link"), response.where, len(body))
 
 
 def texts(document: Mapping[str, object], name: str, *, subject: str) -> list[str]:

@@ -51,7 +51,9 @@ def probe(
     except DistoreError as error:
         return Probe(error=error)
     seconds = clock() - started
-    challenges = parse_challenges(response.headers("www-authenticate")) if response.status == 401 else ()
+    # As for any request: a server where a redirect leads is told nothing.
+    asks = response.status == 401 and response.at_home
+    challenges = parse_challenges(response.headers("www-authenticate")) if asks else ()
     schemes = tuple(dict.fromkeys(challenge.scheme for challenge in challenges))
     status = response.status
     response.discard()
@@ -66,7 +68,8 @@ def probe(
     except DistoreError as error:
         return Probe(status=status, seconds=seconds, schemes=schemes, error=error)
     response.discard()
-    refusal = authorizer.refused(account) if response.status == 401 else None
+    refused = response.status == 401 and response.at_home
+    refusal = authorizer.refused(account) if refused else None
     return Probe(status=response.status, seconds=seconds, schemes=schemes, error=refusal)
 
 

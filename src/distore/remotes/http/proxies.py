@@ -5,6 +5,9 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING
 
+from urllib3 import exceptions
+from urllib3.util import parse_url
+
 from distore.errors import InvalidArgument, Unimplemented
 from distore.remotes.http.address import bare_host, is_loopback
 
@@ -32,9 +35,22 @@ def proxy_for(parts: SplitResult, proxies: Mapping[str, str]) -> str | None:
         raise Unimplemented(
             f"proxy for {parts.scheme}: {scheme} proxies are not supported; want http://HOST:PORT"
         )
-    if scheme not in ("http", "https"):
-        raise InvalidArgument(f"proxy for {parts.scheme}: want http://HOST:PORT")
+    if scheme not in ("http", "https") or not _is_usable(proxy):
+        raise InvalidArgument(
+            f"proxy for {parts.scheme}: want http://[USER:PASSWORD@]HOST:PORT, with %XX for what is neither"
+            " a letter nor a digit of the password"
+        )
     return proxy
+
+
+def _is_usable(proxy: str) -> bool:
+    """A slash that a password has by mistake makes the name a host, and the rest a path."""
+    try:
+        parts = parse_url(proxy)
+    except exceptions.LocationParseError:
+        return False
+    rest = (parts.path or "", parts.query or "", parts.fragment or "")
+    return bool(parts.host) and not any("@" in text for text in rest)
 
 
 def _is_excepted(netloc: str, rules: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from distore._internal.retry import Retrier
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from distore.oci.digest import Digest
     from distore.oci.reference import Reference
     from distore.remotes.http.client import Client
+
+
+MAX_REFERRERS_SIZE: Final = 64 * 1024 * 1024  # bytes of what refers to one manifest; callers keep it
 
 
 class HttpRepository:
@@ -89,6 +92,7 @@ class HttpRepository:
             subject=subject,
             query={"artifactType": artifact_type} if artifact_type else {},
             accept=mediatypes.OCI_INDEX,
+            max_size=MAX_REFERRERS_SIZE,
         )
         found = pages(client, listing, new_retrier=self._new_retrier)
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from distore._internal.retry import Retrier
@@ -94,7 +95,7 @@ class HttpResolver:
         """Tags, referrers and deletion of a repository."""
         return HttpRepository(
             self._client(repository, hosts_of(repository.domain, self._options)),
-            new_retrier=self.retrier,
+            new_retrier=partial(self.retrier, first_contact=True),
         )
 
     def catalog(self, registry: str, /) -> Iterator[str]:
@@ -116,8 +117,7 @@ class HttpResolver:
         repository = replace(named, domain=with_port(host.scheme, host.netloc))
         return HttpFetcher(self._client(repository, (host,)))
 
-    def retrier(self) -> Retrier:
-        """For one piece of work; ``abort`` ends its pauses with Cancelled."""
+    def retrier(self, *, first_contact: bool = False) -> Retrier:
         halt = self._halt  # of now: what abort broke off is not tried again
 
         def check() -> None:
@@ -133,7 +133,7 @@ class HttpResolver:
             halt.wait(seconds)
             check()
 
-        return Retrier(on_retry=tell, sleep=sleep, clock=self._clock)
+        return Retrier(first_contact=first_contact, on_retry=tell, sleep=sleep, clock=self._clock)
 
     def sleep(self, seconds: float, /) -> None:
         if self._halt.wait(seconds):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import threading
 import time
 from typing import TYPE_CHECKING, Final, Protocol
-from urllib.parse import urljoin
+from urllib.parse import unquote_to_bytes, urljoin
 
 from urllib3 import PoolManager, ProxyManager, Timeout, disable_warnings, exceptions
-from urllib3.util import make_headers, parse_url
+from urllib3.util import parse_url
 
 from distore.errors import FailedPrecondition, InvalidArgument, PermissionDenied, Unavailable
 from distore.remotes.budget import NoBudget
@@ -113,6 +114,7 @@ class Transport:
                 connect_timeout=connect_timeout,
                 body=body,
             )
+            response.at_home, response.secrets = at_home, tuple((private or {}).values())
             location = response.header("location")
             if response.status not in _REDIRECTS or not location:
                 return response
@@ -226,16 +228,22 @@ class Transport:
             manager = PoolManager(num_pools=_POOLS, maxsize=_CONNECTIONS, ssl_context=context)
         else:
             address = parse_url(proxy)
-            secret = make_headers(proxy_basic_auth=address.auth) if address.auth else None
             manager = ProxyManager(
                 address._replace(auth=None).url,
                 num_pools=_POOLS,
                 maxsize=_CONNECTIONS,
-                proxy_headers=secret,
+                proxy_headers=_proxy_headers(address.auth),
                 ssl_context=context,
             )
         manager.pool_classes_by_scheme = self._wires.pools()
         return manager
+
+
+def _proxy_headers(auth: str | None) -> dict[str, str] | None:
+    """What a proxy is shown of ``USER:PASSWORD``, in which %XX stands for what no URL may have."""
+    if not auth:
+        return None
+    return {"Proxy-Authorization": f"Basic {base64.b64encode(unquote_to_bytes(auth)).decode()}"}
 
 
 def _destination(url: str, location: str) -> tuple[str, SplitResult]:
