@@ -141,9 +141,10 @@ class HttpResolver:
 
     def abort(self) -> None:
         """Break off every transfer and pause; the resolver can be used on."""
-        halt, self._halt = self._halt, threading.Event()
-        halt.set()
+        # Whoever begins meanwhile, and is broken off, must find the set one.
+        self._halt.set()
         self._transport.abort()
+        self._halt = threading.Event()
 
     def close(self) -> None:
         """Close the connections."""
