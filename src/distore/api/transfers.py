@@ -12,6 +12,7 @@ from distore.images.select import ALL, Selection
 from distore.oci.platform import Platform
 from distore.transfer.copy import DEFAULT_CONCURRENCY, Copier, CopyOptions
 from distore.transfer.endname import EndName, Kind
+from distore.transfer.pace import Stop
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -62,6 +63,7 @@ class Ends:
         self._command = command
         self._content = content
         self._images = images
+        self.stop = Stop()
 
     @property
     def content(self) -> LocalStore:
@@ -105,7 +107,8 @@ def transfer(
     """
     with resolvers.one(interrupt) as resolver:
         ends = Ends(resolver, command=command, content=content, images=images)
-        yield from Copier(ends).copy(source, destination, options)
+        with interrupt.breaking(ends.stop.set):
+            yield from Copier(ends).copy(source, destination, options)
 
 
 def copy_options(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,24 +16,18 @@ class Frontier:
 
     def __init__(self, end: int = 0, islands: Iterable[tuple[int, int]] = ()) -> None:
         self.end = end
-        self._islands: list[tuple[int, int]] = []  # sorted by start, all beyond end
+        self._islands: list[tuple[int, int]] = []  # in order, all beyond end; no two of them touch
         for start, stop in islands:
             self.add(start, stop)
 
     @property
     def islands(self) -> list[tuple[int, int]]:
         """What has arrived behind a gap, as (start, end) pairs that do not touch."""
-        joined: list[tuple[int, int]] = []
-        for start, end in self._islands:
-            if joined and start <= joined[-1][1]:
-                joined[-1] = (joined[-1][0], max(joined[-1][1], end))
-            else:
-                joined.append((start, end))
-        return joined
+        return list(self._islands)
 
     def missing(self, total: int) -> list[tuple[int, int]]:
         """What of ``total`` bytes has not arrived, as (start, end) pairs."""
-        last = max((end for _, end in self._islands), default=self.end)
+        last = self._islands[-1][1] if self._islands else self.end
         return [*self.gaps, *([(last, total)] if last < total else [])]
 
     @property
@@ -41,9 +35,8 @@ class Frontier:
         """Missing ranges before the last byte that arrived, as (start, end) pairs."""
         gaps, reached = [], self.end
         for start, end in self._islands:
-            if start > reached:
-                gaps.append((reached, start))
-            reached = max(reached, end)
+            gaps.append((reached, start))
+            reached = end
         return gaps
 
     def add(self, start: int, end: int) -> None:
@@ -51,7 +44,17 @@ class Frontier:
         if start == self.end and not self._islands:
             self.end = end
             return
-        if end > start:
-            insort(self._islands, (start, end))
-        while self._islands and self._islands[0][0] <= self.end:
-            self.end = max(self.end, self._islands.pop(0)[1])
+        if end <= start:
+            return
+        islands = self._islands
+        first = bisect_left(islands, (start, start))
+        if first and islands[first - 1][1] >= start:
+            first -= 1
+            start = islands[first][0]
+        after = first
+        while after < len(islands) and islands[after][0] <= end:
+            end = max(end, islands[after][1])
+            after += 1
+        islands[first:after] = [(start, end)]
+        if islands[0][0] <= self.end:
+            self.end = max(self.end, islands.pop(0)[1])

@@ -131,6 +131,7 @@ class _Walk:
         self._workers = workers
         self._stop = stop
         self._seen: set[Digest] = set()
+        self._planned: set[Digest] = set()  # documents; what is a layer to one may be that to another
         self.below: dict[Digest, tuple[Descriptor, ...]] = {}
         self.missing: list[Descriptor] = []
         self.elsewhere: dict[Digest, Descriptor] = {}
@@ -139,6 +140,7 @@ class _Walk:
     def descend(self, root: Descriptor) -> None:
         """Read ``root`` and what is wanted below it, level by level."""
         self._seen.add(root.digest)
+        self._planned.add(root.digest)
         level = [root] if has_children(root) else []
         for _ in range(MAX_DEPTH):
             following: list[Descriptor] = []
@@ -169,7 +171,7 @@ class _Walk:
                 if wanted:
                     self.referrers[subject] = wanted
                 for referrer in wanted:
-                    if referrer.digest not in self._seen:
+                    if referrer.digest not in self._planned:
                         self.descend(referrer)
 
     def _lacking(self, at: Descriptor) -> None:
@@ -184,9 +186,10 @@ class _Walk:
         for child in wanted:
             if is_elsewhere(child):
                 self.elsewhere.setdefault(child.digest, child)
-            if child.digest not in self._seen:
-                self._seen.add(child.digest)
-                following += [child] if has_children(child) else []
+            self._seen.add(child.digest)
+            if has_children(child) and child.digest not in self._planned:
+                self._planned.add(child.digest)
+                following.append(child)
         if len(self._seen) > MAX_OBJECTS:
             raise ResourceExhausted(f"manifest {at.digest}: more than {MAX_OBJECTS} objects in one image")
         return following

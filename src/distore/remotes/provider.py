@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from distore._internal.retry import Retrier
 from distore.content.slices import BytesReader
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from distore.oci.descriptor import Descriptor
     from distore.oci.digest import Digest
     from distore.remotes.resolver import Fetcher
+
+
+_MAX_KEPT: Final = 64 * 1024 * 1024  # bytes of documents in memory; the rest is asked for again
 
 
 class RemoteProvider:
@@ -49,8 +52,8 @@ class RemoteProvider:
 
 
 class RemoteImage(RemoteProvider):
-    """An image in a registry as the origin of a copy. Its documents are read once and kept in memory;
-    blobs pass through.
+    """An image in a registry as the origin of a copy. Its documents are read once and kept in memory,
+    up to _MAX_KEPT bytes of them; blobs pass through.
 
     Args:
         root: What the image's name stands for.
@@ -62,6 +65,8 @@ class RemoteImage(RemoteProvider):
         super().__init__(fetcher, new_retrier=new_retrier)
         self._root = root
         self._documents: dict[Digest, bytes] = {}
+        self._kept = 0  # bytes of them
+        self._guard = threading.Lock()
         self.name = name
 
     def resolve(self) -> Descriptor:
@@ -74,7 +79,7 @@ class RemoteImage(RemoteProvider):
         if data is None:
             target = Target(digest=descriptor.digest, media_type=descriptor.media_type, size=descriptor.size)
             data = fetch_document(self._fetcher, target, retrier=self._new_retrier()).data
-            self._documents[descriptor.digest] = data
+            self._keep(descriptor.digest, data)
         return data
 
     def reader(self, digest: Digest, /) -> Reader:
@@ -83,7 +88,15 @@ class RemoteImage(RemoteProvider):
 
     def close(self) -> None:
         """The connections are the resolver's to close."""
-        self._documents.clear()
+        with self._guard:
+            self._documents.clear()
+            self._kept = 0
+
+    def _keep(self, digest: Digest, data: bytes) -> None:
+        with self._guard:
+            if digest not in self._documents and self._kept + len(data) <= _MAX_KEPT:
+                self._documents[digest] = data
+                self._kept += len(data)
 
     def __enter__(self) -> RemoteImage:
         return self

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from distore.errors import FailedPrecondition, InvalidArgument, NotFound
 from distore.images.children import document_of, has_children
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from distore.oci.reference import Reference
     from distore.remotes.resolver import Pusher, Resolver
     from distore.transfer.ends import Origin
+    from distore.transfer.pace import Stop
     from distore.transfer.progress import Event
 
 DEFAULT_CONCURRENCY: Final = 6
@@ -82,6 +83,16 @@ class Ends(Protocol):
         ...
 
 
+@runtime_checkable
+class Stoppable(Protocol):
+    """Ends whose copy another thread may end."""
+
+    @property
+    def stop(self) -> Stop:
+        """Ends it, once and for all."""
+        ...
+
+
 class StoreOrigin:
     """An image of a store as the origin of a copy."""
 
@@ -121,6 +132,7 @@ class Copier:
 
     def __init__(self, ends: Ends) -> None:
         self._ends = ends
+        self._stop = ends.stop if isinstance(ends, Stoppable) else None
 
     def copy(self, source: EndName, destination: EndName, options: CopyOptions) -> Iterator[Event]:
         """Copy one image; see ``App.copy``.
@@ -155,6 +167,7 @@ class Copier:
                 sources=self._sources(source, destination),
                 abort=self._ends.resolver.abort,
                 pause=self._ends.resolver.sleep,
+                stop=self._stop,
             )
 
     def root_of(self, reference: Reference) -> Descriptor:
@@ -194,6 +207,7 @@ class Copier:
             ),
             abort=resolver.abort,
             pause=resolver.sleep,
+            stop=self._stop,
         )
         for event in events:
             if isinstance(event, Finished):  # the name comes last

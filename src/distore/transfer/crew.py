@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
@@ -10,12 +11,12 @@ from distore.content.store import Follower, SegmentWriter
 from distore.errors import AlreadyExists, Locked
 from distore.remotes.refkey import ref_key
 from distore.transfer.download import MIN_GAIN, Download
-from distore.transfer.progress import Done, Moved
+from distore.transfer.progress import Done, Moved, Noted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from distore.content.store import Status
+    from distore.content.store import Owner, Status
     from distore.oci.descriptor import Descriptor
     from distore.oci.digest import Digest
     from distore.remotes.resolver import Fetcher
@@ -28,6 +29,7 @@ _AT_ONCE: Final = 4  # connections for large blobs, unless they are slow
 _LARGE: Final = 1024 * 1024  # bytes
 _FAST: Final = 200e6  # bytes a second of one connection
 _LOOK: Final = 0.2  # seconds after which a worker without work looks again
+_PATIENCE: Final = 15.0  # seconds without a byte after which people are told for whom they wait
 
 
 class SegmentIngester(Follower, Protocol):
@@ -75,6 +77,8 @@ class Crew:
         self._held: list[Descriptor] = []  # another process brings them
         self._opening = 0  # taken from those lists, and not running yet
         self._running: list[Download] = []
+        self._hands = 0  # workers in ``work``
+        self._closed = False
         self._emit: Callable[[Event], None] = lambda _event: None
 
     def emit(self, event: Event, /) -> None:
@@ -87,7 +91,17 @@ class Crew:
             Cancelled: ``stop`` is set.
             DistoreError: A blob cannot be had; what came of it is kept.
         """
+        with self._guard:
+            self._hands += 1
         self._emit = emit  # the same queue for all of them
+        try:
+            self._work()
+        finally:
+            with self._guard:
+                self._hands -= 1
+            self._tidy()
+
+    def _work(self) -> None:
         while True:
             self.stop.check()
             taken = self._next() or self._half()
@@ -163,9 +177,22 @@ class Crew:
 
     def _followed(self, ref: str, blob: Descriptor) -> bool:
         """Watch the other process; whether it brought the blob to its end."""
+        reached, since = -1, self.clock()
 
         def look(status: Status) -> None:
+            nonlocal reached, since
             self.stop.check()
+            now = self.clock()
+            if status.offset != reached:
+                reached, since = status.offset, now
+            elif now - since >= _PATIENCE:
+                since = math.inf  # once is enough
+                self.emit(
+                    Noted(
+                        text=f"{blob.digest}: {_name(status.owner)} brings it, and has brought"
+                        f" nothing for {_PATIENCE:.0f} s; waiting"
+                    )
+                )
             self.emit(Moved(digest=blob.digest, offset=status.offset, size=blob.size))
 
         return self._store.follow(ref, on_progress=look) == blob.digest
@@ -195,6 +222,23 @@ class Crew:
         download.close()
 
     def close(self) -> None:
-        """Keep what came of the blobs that are not whole; no worker may run any more."""
-        for download in list(self._running):
-            self._drop(download)
+        """Keep what came of the blobs that are not whole. While there are workers, whom a second
+        Ctrl-C does not wait for, the last of them does that: it would be the end of a file that
+        somebody writes."""
+        with self._guard:
+            self._closed = True
+        self._tidy()
+
+    def _tidy(self) -> None:
+        with self._guard:
+            if self._hands or not self._closed:
+                return
+            left, self._running = self._running, []
+        for download in left:
+            download.close()
+
+
+def _name(owner: Owner | None) -> str:
+    if owner is None:
+        return "another process"
+    return f"pid {owner.pid or '?'} on {owner.host or '?'} ({owner.command or '?'})"

@@ -6,13 +6,13 @@ import math
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from distore._internal.retry import Retrier
 from distore.errors import AlreadyExists
 from distore.remotes.mismatch import wrong_digest
 from distore.remotes.resolver import Target
-from distore.remotes.source import Source
+from distore.remotes.source import CHUNK, Source
 from distore.transfer.progress import Done, Moved, Noted, Started
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ MIN_PART: Final = 4 * 1024 * 1024  # bytes
 MIN_GAIN: Final = 0.5  # seconds that the rest would take at the speed measured so far
 _SOON: Final = 0.25  # seconds before which no speed is measured
 _TELL: Final = 0.2  # seconds between two events of a blob
+_LOOK: Final = 0.1  # seconds between two looks whether to go on, while kept bytes are hashed
 
 
 class Terms(Protocol):
@@ -49,6 +50,15 @@ class Terms(Protocol):
 
     def emit(self, event: Event, /) -> None:
         """Tell whoever watches; from any thread."""
+        ...
+
+
+@runtime_checkable
+class Settling(Protocol):
+    """A writer that hashes beside its work, and may be behind with it for long."""
+
+    def settle(self, seconds: float, /) -> bool:
+        """Whether ``digest`` answers at once, waiting so long for that."""
         ...
 
 
@@ -212,7 +222,7 @@ class Download:
     def _pump(self, part: Part, source: Source) -> None:
         while not self._is_over(part):
             self._terms.stop.check()
-            position, data = source.next()
+            position, data = source.next(self._terms.throttle.piece(CHUNK))
             if not data and position == part.position:
                 continue  # it had come to its end, and that has been moved since
             if position < part.position:
@@ -266,6 +276,8 @@ class Download:
     def _commit(self) -> bool:
         """False: the bytes are wrong, and one more try from byte 0 is due."""
         digest, size = self.descriptor.digest, self.descriptor.size
+        while isinstance(self._writer, Settling) and not self._writer.settle(_LOOK):
+            self._terms.stop.check()
         actual = self._writer.digest()
         if actual == digest:
             with suppress(AlreadyExists):  # somebody else was quicker

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _BURST: Final = 0.1  # seconds' worth of bytes that may travel at once
+# Whoever sends is not left alone for long: a registry closes a connection that rests for a minute.
+_PIECES: Final = 4  # that a second's worth of bytes comes in
+_LEAST: Final = 4096  # bytes
 
 
 class Stop:
@@ -54,6 +57,10 @@ class Throttle:
         self._sleep = sleep
         self._guard = threading.Lock()
         self._due = 0.0  # when the bytes taken so far have had their time
+
+    def piece(self, most: int) -> int:
+        """How many bytes to ask for at a time, ``most`` of them without a rate."""
+        return min(most, max(_LEAST, self._rate // _PIECES)) if self._rate else most
 
     def take(self, size: int) -> None:
         """Wait until ``size`` more bytes may count."""

@@ -83,6 +83,7 @@ def pull(
     options: PullOptions = PullOptions(),
     abort: Callable[[], None] = lambda: None,
     pause: Callable[[float], None] | None = None,
+    stop: Stop | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Event]:
     """Have ``root`` and all that is wanted below it in ``store``; yields what happens.
@@ -95,25 +96,27 @@ def pull(
         name: What events call the image.
         abort: Breaks off the fetcher's connections, so that nobody waits for one in vain.
         pause: Waits that many seconds for a limited rate; may raise Cancelled.
+        stop: Ends it from another thread: nobody waits on, whatever for; None: nobody else will.
     Raises:
         NotFound: The image, or a chosen platform, is not there.
         DiskFull: There is less room than bytes are missing; nothing was fetched yet.
         DistoreError: As ``fetch``; what came is kept for the next try.
     """
     run = _Pull(store, fetcher, options, clock)
+    run.stop = stop or run.stop
     run.pause = pause or run.stop.sleep
     started, moved = clock(), 0
     yield Resolved(name=name, descriptor=root)
 
-    def stop() -> None:
+    def halt() -> None:
         run.stop.set()
         abort()
 
-    graph = yield from run.plan(root, stop)
+    graph = yield from run.plan(root, halt)
     crew = yield from run.prepare(graph)
     workers = max(1, min(options.concurrency, run.useful))
     try:
-        for event in gather(crew.work, workers=workers, stop=stop):
+        for event in gather(crew.work, workers=workers, stop=halt):
             if isinstance(event, Done) and event.how == "fetched":
                 moved += run.missing.get(event.digest, 0)
             yield event
@@ -225,7 +228,12 @@ class _Pull:
         with (
             suppress(AlreadyExists),
             open_writer(
-                self._store, ref, total=len(data), expected=descriptor.digest, on_locked="follow"
+                self._store,
+                ref,
+                total=len(data),
+                expected=descriptor.digest,
+                on_locked="follow",
+                on_progress=lambda _status: self.stop.check(),
             ) as writer,
         ):
             writer.truncate()

@@ -63,6 +63,7 @@ def push(
     sources: Callable[[Digest], Sequence[str]] = lambda _digest: (),
     abort: Callable[[], None] = lambda: None,
     pause: Callable[[float], None] | None = None,
+    stop: Stop | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Event]:
     """Have ``root`` and all that is wanted below it where ``pusher`` leads; yields what happens.
@@ -74,30 +75,32 @@ def push(
         sources: Repositories at the other end that may have a blob already.
         abort: Breaks off the connections, so that nobody waits for one in vain.
         pause: Waits that many seconds for a limited rate; may raise Cancelled.
+        stop: Ends it from another thread: nobody waits on, whatever for; None: nobody else will.
     Raises:
         NotFound: Something that must go along is not in ``provider``; it is named.
         DistoreError: As Pusher; what arrived may stay there for the next try.
     """
     run = _Push(provider, pusher, options, clock, pause)
+    run.stop = stop or run.stop
     started = clock()
     yield Resolved(name=pusher.name, descriptor=root)
 
-    def stop() -> None:
+    def halt() -> None:
         run.stop.set()
         abort()
 
-    graph = yield from run.plan(root, stop)
+    graph = yield from run.plan(root, halt)
     workers = min(options.concurrency, pusher.parallel or options.concurrency, max(1, len(run.blobs)))
 
     def work(emit: Callable[[Event], None]) -> None:
         run.work(emit, sources)
 
     moved = 0
-    for event in gather(work, workers=workers, stop=stop):
+    for event in gather(work, workers=workers, stop=halt):
         if isinstance(event, Done) and event.how == options.how:
             moved += event.size
         yield event
-    yield from run.documents(graph, workers, stop)
+    yield from run.documents(graph, workers, halt)
     size = sum(blob.size for blob in (*graph.blobs(), *graph.documents()))
     yield Finished(name=pusher.name, descriptor=root, size=size, moved=moved, seconds=clock() - started)
 
@@ -187,7 +190,9 @@ class _Push:
                             return
                         document = waiting.pop()
                     self.stop.check()
-                    how = self._pusher.push(document, self._provider)
+                    how = self._pusher.push(
+                        document, self._provider, on_progress=lambda _offset: self.stop.check()
+                    )
                     emit(_done(document, how))
 
             yield from gather(work, workers=min(workers, len(waiting)), stop=stop)

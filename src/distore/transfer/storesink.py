@@ -71,7 +71,7 @@ class StoreSink:
             check_size(reader, descriptor)
             while True:
                 try:
-                    with self._writer(ref, descriptor) as writer:
+                    with self._writer(ref, descriptor, on_progress) as writer:
                         resumed = _resume(writer, descriptor)
                         pour(reader, writer.write, offset=writer.offset, subject=ref, on_progress=on_progress)
                         writer.commit(
@@ -98,12 +98,17 @@ class StoreSink:
     def close(self) -> None:
         """The store is its owner's to close."""
 
-    def _writer(self, ref: str, descriptor: Descriptor) -> Writer:
+    def _writer(self, ref: str, descriptor: Descriptor, on_progress: Callable[[int], None]) -> Writer:
         expected: Digest | None = descriptor.digest
         for trial in range(1, _TRIES + 1):
             try:
                 return open_writer(
-                    self._store, ref, total=descriptor.size, expected=expected, on_locked="follow"
+                    self._store,
+                    ref,
+                    total=descriptor.size,
+                    expected=expected,
+                    on_locked="follow",
+                    on_progress=lambda status: on_progress(status.offset),
                 )
             except AlreadyExists:
                 if self.exists(descriptor):

@@ -144,7 +144,7 @@ def test_ctrl_c_while_it_waits_for_an_event_stops_all(brake: Brake, monkeypatch:
         def get(self, block: bool = True, timeout: float | None = None) -> object:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("distore._internal.pool.queue", SimpleNamespace(Queue=Interrupted))
+    monkeypatch.setattr("distore._internal.pool.queue", SimpleNamespace(Queue=Interrupted, Empty=queue.Empty))
 
     with pytest.raises(KeyboardInterrupt):
         list(gather(lambda emit: brake.wait(), workers=2, stop=brake))

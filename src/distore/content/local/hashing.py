@@ -6,6 +6,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Final
 
+from distore.errors import FailedPrecondition
 from distore.oci.digest import Digest, new_hasher
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ class FrontierHasher:
 
     What is behind (a kept prefix, segments that arrived out of order) is read back from the
     file; what is appended while nothing is behind is hashed from the caller's buffer. The
-    thread exists only once there is something for it to do.
+    thread exists only once there is something for it to do; where the system gives none, the
+    caller's own does it.
     """
 
     def __init__(self, fd: int, algorithm: str) -> None:
@@ -70,6 +72,9 @@ class FrontierHasher:
             self._buffer, self._size = data, size
             self._goal += size
             self._wake()
+            if self._thread is None:
+                self._hasher.update(data)
+                self._done, self._buffer = self._done + size, None
         return True
 
     def settle(self) -> None:
@@ -79,15 +84,28 @@ class FrontierHasher:
                 while self._buffer is not None:
                     self._changed.wait()
 
+    def wait(self, seconds: float) -> bool:
+        """Whether ``digest`` answers at once, waiting so long for that."""
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: self._done >= self._goal or self._thread is None or self._stopped, seconds
+            )
+
     def digest(self) -> Digest:
         """Digest up to the frontier; waits for what is behind.
 
         Raises:
             OSError: The file cannot be read back.
+            FailedPrecondition: It was closed meanwhile.
         """
         with self._changed:
             while self._done < self._goal and self._error is None:
-                self._changed.wait()
+                if self._stopped:
+                    raise FailedPrecondition("digest: closed before all bytes were hashed")
+                if self._thread is None:
+                    self._catch_up()
+                else:
+                    self._changed.wait()
             if self._error is not None:
                 raise self._error
             return Digest.from_hasher(self.algorithm, self._hasher)
@@ -102,11 +120,23 @@ class FrontierHasher:
             self._thread = None
 
     def _wake(self) -> None:
-        if self._thread is None:
+        if self._thread is None and not self._stopped:
             # A daemon: a process that is told to die does not wait for a digest nobody wants.
-            self._thread = threading.Thread(target=self._run, name="distore-hash", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="distore-hash", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # there is none to be had
+                return
+            self._thread = thread
         self._changed.notify_all()
+
+    def _catch_up(self) -> None:
+        """Hash what is behind in the caller's thread."""
+        space = memoryview(bytearray(CHUNK))
+        while self._done < self._goal:
+            size = self._read(space[: min(self._goal - self._done, CHUNK)])
+            self._hasher.update(space[:size])
+            self._done += size
 
     def _run(self) -> None:
         space = memoryview(bytearray(CHUNK))

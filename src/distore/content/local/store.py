@@ -171,7 +171,8 @@ class LocalStore:
     ) -> Digest | None:
         check_ref(ref)
         paths = self.paths.ingest(ref)
-        fd = filelock.open_to_look(paths.lock)
+        with translated(f"ingest {ref!r}"):
+            fd = filelock.open_to_look(paths.lock)
         if fd is None:
             return None
         try:
@@ -296,13 +297,23 @@ class LocalStore:
                 raise DeadlineExceeded(
                     f"{ingests.locked(ref, owner, ingests.from_timestamp(self.now()))}; waited {timeout:g} s"
                 )
-            status = ingests.status(paths) if on_progress else None
-            if on_progress and status:
-                on_progress(status)
+            if on_progress:
+                on_progress(self._followed(ref, paths, fd))
             pause = _FOLLOW_PAUSES[min(look, len(_FOLLOW_PAUSES) - 1)]
             self.sleep(pause)
             waited, look = waited + pause, look + 1
         return ingests.result_of(filelock.read_fields(fd))
+
+    def _followed(self, ref: str, paths: IngestPaths, fd: int) -> Status:
+        """Of an ingest whose lock is held; before its first byte and after its last one, too, or whoever
+        follows could not give up beside an owner that was stopped there."""
+        with translated(f"ingest {ref!r}"):
+            status = ingests.status(paths)
+            if status is not None:
+                return status
+            owner = ingests.owner_of(filelock.read_fields(fd))
+        since = owner.since or ingests.from_timestamp(self.now())
+        return Status(ref, 0, None, None, started=since, updated=since, owner=owner)
 
     def _lock(self, ref: str, paths: IngestPaths) -> FileLock:
         """Hold the ingest, its folder made when missing."""

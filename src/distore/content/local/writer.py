@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from distore._internal import fsops
@@ -75,7 +76,11 @@ class LocalWriter:
         self._algorithm = expected.algorithm if expected else DEFAULT_ALGORITHM
         self._noted: int | None = None  # what the frontier note on disk says
         self._unnoted = 0  # bytes that arrived since
-        self._frontier = self._settled()
+        try:
+            self._frontier = self._settled()
+        except BaseException:
+            os.close(self._fd)
+            raise
         self._guard = threading.Lock()  # frontier and note, when segments come from many threads
         self._flushed = self._frontier.end  # up to here the device has begun to write
         self._reserved = self._committed = False
@@ -169,6 +174,11 @@ class LocalWriter:
         with translated(self._subject):
             return self._hasher.digest()
 
+    def settle(self, seconds: float, /) -> bool:
+        """Whether ``digest`` answers at once, waiting so long for that."""
+        self._check_open("settle")
+        return self._hasher.wait(seconds)
+
     def truncate(self, size: int = 0, /) -> None:
         self._check_open("truncate")
         if size < 0:
@@ -222,14 +232,14 @@ class LocalWriter:
             return
         self._hasher.close()
         try:
-            if self._noted is not None and os.fstat(self._fd).st_nlink:
-                self._settle_note()
-            elif self._reserved and not self._committed:
-                fsops.truncate(self._fd, self._frontier.end)  # gives back what is behind the end
-        except OSError:
-            pass  # the note still says where the gaps begin; the next opening cuts there
+            with suppress(OSError):  # the note still says where the gaps begin; the next opening cuts there
+                if self._noted is not None and os.fstat(self._fd).st_nlink:
+                    self._settle_note()
+                elif self._reserved and not self._committed:
+                    fsops.truncate(self._fd, self._frontier.end)  # gives back what is behind the end
         finally:
-            os.close(self._fd)
+            with suppress(OSError):  # what it has to say was said by fsync, or nobody was promised it
+                os.close(self._fd)
             self._fd = -1
             self._lock.release()
 

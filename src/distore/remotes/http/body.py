@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from urllib3 import exceptions
 
 from distore.errors import DeadlineExceeded, DistoreError, Unavailable
-from distore.remotes.http.failures import network_error
+from distore.remotes.http.failures import network_error, with_abort
 
 if TYPE_CHECKING:
     import socket
@@ -156,9 +156,10 @@ class Response:
             data = self._raw.read1(limit, decode_content=False)
         except (exceptions.HTTPError, OSError, ValueError) as error:
             expired = self._limits.expired(self._clock())
-            raise network_error(error, self.where, expired=expired, patience=patience) from error
+            failure = network_error(error, self.where, expired=expired, patience=patience)
+            raise (with_abort(failure) if self._is_aborted() else failure) from error
         if self._is_aborted():  # without a length an end like any other
-            raise Unavailable(f"{self.where}: broken off on request")
+            raise with_abort(Unavailable(f"{self.where}: broken off on request"))
         self._measure(self._clock() - now, len(data))
         return data
 

@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 
 from distore._internal.retry import retry_after
 from distore.errors import (
+    Cancelled,
     DeadlineExceeded,
     DistoreError,
     FailedPrecondition,
@@ -17,6 +18,7 @@ from distore.errors import (
 from distore.remotes.http.address import origin, split_url
 from distore.remotes.http.auth import Account
 from distore.remotes.http.challenge import parse_challenges
+from distore.remotes.http.failures import is_abort
 from distore.remotes.http.tls import Trust
 
 if TYPE_CHECKING:
@@ -85,9 +87,11 @@ class Client:
                     answer = attempt(host)
                 except NotFound as error:
                     missing[host] = error
-                except DeadlineExceeded:
+                except (Cancelled, DeadlineExceeded):
                     raise
                 except DistoreError as error:
+                    if is_abort(error):
+                        raise
                     failures[host] = error
                     if isinstance(error, Unavailable) and retry_after(error) is None:
                         self._health.ill(host.netloc)

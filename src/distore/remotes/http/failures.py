@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from urllib3 import exceptions
 
@@ -13,6 +13,8 @@ from distore.remotes.http.errors import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+_ABORTED: Final = "aborted"
 
 
 def network_error(error: Exception, where: str, *, expired: bool, patience: float) -> DistoreError:
@@ -40,6 +42,17 @@ def network_error(error: Exception, where: str, *, expired: bool, patience: floa
     if isinstance(error, exceptions.NewConnectionError):
         return with_few_tries(Unavailable(f"{where}: cannot connect: {_reason(error)}"))
     return Unavailable(f"{where}: the connection broke off: {_reason(error)}")
+
+
+def with_abort(error: DistoreError) -> DistoreError:
+    """``error`` itself, marked as one that ``abort`` led to: it says nothing about the host."""
+    error.__dict__[_ABORTED] = True
+    return error
+
+
+def is_abort(error: DistoreError) -> bool:
+    """Whether it was marked by ``with_abort``."""
+    return _ABORTED in error.__dict__
 
 
 def _late(message: str, expired: bool) -> DistoreError:

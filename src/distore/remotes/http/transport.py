@@ -17,7 +17,7 @@ from distore.remotes.http import tls
 from distore.remotes.http.address import origin, split_url
 from distore.remotes.http.body import Limits, Response
 from distore.remotes.http.errors import patience_asked, requests_left
-from distore.remotes.http.failures import network_error
+from distore.remotes.http.failures import network_error, with_abort
 from distore.remotes.http.proxies import proxy_for
 from distore.remotes.http.tls import Trust
 from distore.remotes.http.wires import Wires
@@ -178,9 +178,8 @@ class Transport:
         except (exceptions.HTTPError, OSError, ValueError) as error:
             silent = isinstance(error, exceptions.ReadTimeoutError)
             expired = limits.expired(self._clock())
-            raise network_error(
-                error, where, expired=expired, patience=read if silent else connect
-            ) from error
+            failure = network_error(error, where, expired=expired, patience=read if silent else connect)
+            raise (with_abort(failure) if self._wires.aborts != aborts else failure) from error
         response = Response(
             raw,
             where=where,
@@ -206,7 +205,7 @@ class Transport:
         for piece in body:
             self._limits.patience(0.0, self._clock(), where)
             if self._wires.aborts != aborts:
-                raise Unavailable(f"{where}: broken off on request")
+                raise with_abort(Unavailable(f"{where}: broken off on request"))
             yield piece
 
     def _manager(self, parts: SplitResult, trust: Trust) -> PoolManager:
