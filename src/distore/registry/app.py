@@ -6,7 +6,8 @@ import asyncio
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
+from weakref import WeakSet
 
 from aiohttp import web
 
@@ -106,7 +107,7 @@ class RegistryServer:
         self._loop.set_default_executor(ThreadPoolExecutor(_WORKERS, thread_name_prefix="distore-registry"))
         self._stopping = asyncio.Event()
         # A blob that is called gzip is kept as it comes, or its digest would not hold.
-        server = web.Server(self._answer, access_log=None, read_bufsize=BUFFER, auto_decompress=False)
+        server = _Server(self._answer, access_log=None, read_bufsize=BUFFER, auto_decompress=False)
         runner = web.ServerRunner(server, shutdown_timeout=_GRACE)
         await runner.setup()
         try:
@@ -118,9 +119,8 @@ class RegistryServer:
             await site.stop()
             await _rounds()  # who was let in at the last moment is counted before all are sent home
         finally:
-            connections = [connection.transport for connection in server.connections]
             await runner.cleanup()
-            await _end(connections)
+            await _end(server.transports)
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         incoming = Incoming(request, rate=self.rate)
@@ -152,7 +152,10 @@ class RegistryServer:
             response.force_close()
         if "content-length" not in response.headers and given.status != 304:
             response.content_length = given.length
-        await response.prepare(request)
+        try:
+            await response.prepare(request)
+        except ConnectionError:
+            return _hung_up(request)  # the client has gone
         whole = False
         try:
             whole = request.method == "HEAD" or await self._body(request, response, given)
@@ -227,15 +230,27 @@ def _hung_up(request: web.BaseRequest) -> web.StreamResponse:
     return web.Response(status=503)
 
 
-async def _end(connections: Iterable[asyncio.Transport | None]) -> None:
+class _Server(web.Server):
+    """Knows every transport until it is gone: a handler forgets its own as soon as it closes it,
+    though what is not flushed keeps the socket open."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.transports: WeakSet[asyncio.Transport] = WeakSet()
+
+    def connection_made(self, handler: Any, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        self.transports.add(transport)
+
+
+async def _end(transports: Iterable[asyncio.Transport]) -> None:
     """Leave no socket open: TLS would wait half a minute for each client to say goodbye.
 
     Nobody keeps track of a connection whose handshake failed; what its client sent last is here
     already, and closes it within a few rounds of the event loop.
     """
-    for connection in connections:
-        if connection is not None:
-            connection.abort()
+    for transport in list(transports):
+        transport.abort()
     await _rounds()
 
 
