@@ -111,13 +111,16 @@ class RegistryServer:
         runner = web.ServerRunner(server, shutdown_timeout=_GRACE)
         await runner.setup()
         try:
-            site = web.TCPSite(runner, self._host, self._port, ssl_context=self._tls)
-            await site.start()
-            self._port = runner.addresses[0][1]
+            listener = await self._loop.create_server(server, self._host, self._port, ssl=self._tls)
+            self._port = listener.sockets[0].getsockname()[1]
             self._ready.set()
             await self._stopping.wait()
-            await site.stop()
-            await _rounds()  # who was let in at the last moment is counted before all are sent home
+            # Let nobody else in, then wait for those who are in already: a connection that asyncio
+            # has accepted and not yet attached is left open for good once its server is closed.
+            for listening in listener.sockets:
+                self._loop.remove_reader(listening.fileno())
+            await _rounds()
+            listener.close()
         finally:
             await runner.cleanup()
             await _end(server.transports)
