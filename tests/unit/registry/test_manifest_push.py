@@ -11,7 +11,7 @@ import pytest
 
 from distore.oci import mediatypes
 from distore.oci.digest import Digest
-from distore.registry.manifests import MAX_SIZE
+from distore.oci.manifest import MAX_MANIFEST_SIZE
 from distore.registry.message import Response
 
 Ask = Callable[..., Response]
@@ -180,9 +180,9 @@ def test_a_document_may_say_itself_what_it_is(ready: Ask, manifest: Callable[...
 
 @pytest.mark.parametrize("told", [True, False])
 def test_a_manifest_has_a_largest_size(ready: Ask, told: bool) -> None:
-    headers = {"content_length": str(MAX_SIZE + 1)} if told else {}
+    headers = {"content_length": str(MAX_MANIFEST_SIZE + 1)} if told else {}
 
-    response = ready("PUT", "demo/manifests/latest", b" " * (MAX_SIZE + 1), **headers)
+    response = ready("PUT", "demo/manifests/latest", b" " * (MAX_MANIFEST_SIZE + 1), **headers)
 
     assert (response.status, code(response)) == (413, "SIZE_INVALID")
 

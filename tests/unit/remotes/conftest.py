@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.unit.remotes.budgeting import Clock
+from tests.unit.remotes.pushing import BLOB, Clients
 
 from distore._internal.retry import Policy, Retrier
 from distore.content.memory import MemoryStore
 from distore.oci.reference import Reference
+from distore.remotes.budget import SharedBudget
 from distore.remotes.http.body import Limits
 from distore.remotes.http.fetcher import HttpFetcher
 from distore.remotes.http.resolver import HttpResolver
@@ -99,3 +102,37 @@ def retrier(naps: list[float]) -> Retrier:
 @pytest.fixture
 def memory() -> MemoryStore:
     return MemoryStore()
+
+
+@pytest.fixture
+def clients() -> Iterator[Clients]:
+    with Clients() as made:
+        yield made
+
+
+@pytest.fixture
+def upload(clients: Clients, registry: FakeRegistry) -> Callable[..., str]:
+    """Upload into the repository ``demo`` of ``registry``."""
+    client = clients.client(f"{registry.address}/demo")
+    return lambda data=BLOB, **more: clients.upload(client, data, **more)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "hosts"
+
+
+@pytest.fixture
+def process(clock: Clock, folder: Path) -> Callable[[], SharedBudget]:
+    """Another process on the same store."""
+    return lambda: SharedBudget(str(folder), now=clock, random=lambda: 0.0, sleep=clock.sleep)
+
+
+@pytest.fixture
+def budget(process: Callable[[], SharedBudget]) -> SharedBudget:
+    return process()

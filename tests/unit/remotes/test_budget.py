@@ -10,57 +10,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from tests.unit.remotes.budgeting import FILE, HOST, Clock, waits
 
 from distore._internal.retry import retry_after
 from distore.errors import Cancelled, DistoreError, Unavailable
 from distore.remotes import spacing
 from distore.remotes.budget import LONGEST_WAIT, NoBudget, SharedBudget
-
-HOST = "registry.example:5000"
-FILE = "registry.example%3A5000"
-
-
-class Clock:
-    """Moves when somebody sleeps."""
-
-    def __init__(self) -> None:
-        self.now = 1_700_000_000.0
-        self.naps: list[float] = []
-
-    def __call__(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.naps.append(round(seconds, 3))
-        self.now += seconds
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "hosts"
-
-
-@pytest.fixture
-def process(clock: Clock, folder: Path) -> Callable[[], SharedBudget]:
-    """Another process on the same store."""
-    return lambda: SharedBudget(str(folder), now=clock, random=lambda: 0.0, sleep=clock.sleep)
-
-
-@pytest.fixture
-def budget(process: Callable[[], SharedBudget]) -> SharedBudget:
-    return process()
-
-
-def waits(budget: SharedBudget, clock: Clock, *, host: str = HOST) -> float:
-    """Seconds that one request waits."""
-    before = clock.now
-    budget.enter(host)
-    return round(clock.now - before, 3)
 
 
 def test_a_host_that_never_refused_costs_no_wait_and_no_file(

@@ -24,12 +24,6 @@ SBOM = "application/spdx+json"
 
 
 @pytest.fixture
-def clients() -> Iterator[Clients]:
-    with Clients() as made:
-        yield made
-
-
-@pytest.fixture
 def old() -> Iterator[FakeRegistry]:
     """A registry without the referrers API."""
     with FakeRegistry(referrers=False) as registry:

@@ -53,12 +53,6 @@ def elsewhere() -> Iterator[FakeRegistry]:
 
 
 @pytest.fixture
-def clients() -> Iterator[Clients]:
-    with Clients() as made:
-        yield made
-
-
-@pytest.fixture
 def speak() -> Iterator[Callable[[bytes], str]]:
     """A server on a loopback port that answers one request with the bytes it is given; its address."""
     listeners: list[socket.socket] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,12 +25,6 @@ from distore.testing import server
 from distore.testing.server import FakeRegistry, Fault
 
 TAGS = Listing(path="demo/tags/list", scope="repository:demo:pull", subject="tags", query={"n": "2"})
-
-
-@pytest.fixture
-def clients() -> Iterator[Clients]:
-    with Clients() as made:
-        yield made
 
 
 def page(*names: str, link: str | None = None, **headers: str) -> Fault:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from tests.unit.remotes.pushing import Clients
 from tests.unit.transfer.ends_images import family, make_image, manifest_of, put, read
 
 from distore.content.memory import MemoryStore
+from distore.content.slices import BytesReader
 from distore.errors import (
     DataLoss,
     DigestMismatch,
@@ -27,7 +27,6 @@ from distore.oci.digest import Digest
 from distore.remotes.http.pusher import HttpPusher
 from distore.remotes.options import RegistryOptions
 from distore.testing import server
-from distore.testing.altered import BytesReader
 from distore.testing.server import FakeRegistry
 
 BLOB = bytes(range(256)) * 10
@@ -42,12 +41,6 @@ class Damaged:
 
     def reader(self, digest: Digest, /) -> BytesReader:
         return BytesReader(self._data)
-
-
-@pytest.fixture
-def clients() -> Iterator[Clients]:
-    with Clients() as made:
-        yield made
 
 
 @pytest.fixture

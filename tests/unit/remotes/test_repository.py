@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 from tests.unit.remotes.pushing import Clients
@@ -28,12 +27,6 @@ from distore.testing import server
 from distore.testing.server import FakeRegistry
 
 SUBJECT = Digest.of(b"subject")
-
-
-@pytest.fixture
-def clients() -> Iterator[Clients]:
-    with Clients() as made:
-        yield made
 
 
 @pytest.fixture

@@ -18,10 +18,10 @@ from distore.errors import (
 )
 from distore.oci import mediatypes
 from distore.oci.digest import Digest
+from distore.oci.manifest import MAX_MANIFEST_SIZE
 from distore.oci.reference import Reference
 from distore.registry.message import Handler, Request, Response
 from distore.remotes.fetch import (
-    MAX_MANIFEST_SIZE,
     fetch_document,
     source_label,
     stream,

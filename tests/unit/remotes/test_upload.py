@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -28,19 +28,6 @@ from distore.remotes.http.upload import offset_of
 from distore.remotes.sessions import Session
 from distore.testing import server
 from distore.testing.server import FakeRegistry, Fault
-
-
-@pytest.fixture
-def clients() -> Iterator[Clients]:
-    with Clients() as made:
-        yield made
-
-
-@pytest.fixture
-def upload(clients: Clients, registry: FakeRegistry) -> Callable[..., str]:
-    """Upload into the repository ``demo`` of ``registry``."""
-    client = clients.client(f"{registry.address}/demo")
-    return lambda data=BLOB, **more: clients.upload(client, data, **more)
 
 
 def test_a_small_blob_goes_in_one_request_after_the_session(

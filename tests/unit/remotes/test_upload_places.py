@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,19 +33,6 @@ from distore.remotes.sessions import FileSessions, Session
 from distore.testing import server
 from distore.testing.altered import Altered
 from distore.testing.server import BytesReader, FakeRegistry
-
-
-@pytest.fixture
-def clients() -> Iterator[Clients]:
-    with Clients() as made:
-        yield made
-
-
-@pytest.fixture
-def upload(clients: Clients, registry: FakeRegistry) -> Callable[..., str]:
-    """Upload into the repository ``demo`` of ``registry``."""
-    client = clients.client(f"{registry.address}/demo")
-    return lambda data=BLOB, **more: clients.upload(client, data, **more)
 
 
 def test_a_location_may_be_a_whole_url(registry: FakeRegistry, upload: Callable[..., str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from tests.unit.remotes.pushing import (
@@ -21,19 +21,6 @@ from distore.errors import (
 from distore.registry.message import Handler, Request, Response
 from distore.testing import server
 from distore.testing.server import FakeRegistry
-
-
-@pytest.fixture
-def clients() -> Iterator[Clients]:
-    with Clients() as made:
-        yield made
-
-
-@pytest.fixture
-def upload(clients: Clients, registry: FakeRegistry) -> Callable[..., str]:
-    """Upload into the repository ``demo`` of ``registry``."""
-    client = clients.client(f"{registry.address}/demo")
-    return lambda data=BLOB, **more: clients.upload(client, data, **more)
 
 
 def test_a_token_that_ends_in_the_middle_is_replaced() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.unit.transfer.pull_images import LAYERS
+from tests.unit.transfer.pushing import Push
 
 from distore._internal.retry import Retrier
 from distore.content.local.store import LocalStore
@@ -23,6 +24,7 @@ from distore.remotes.options import RegistryOptions
 from distore.testing.server import FakeRegistry
 from distore.transfer.progress import Event
 from distore.transfer.pull import PullOptions, pull
+from distore.transfer.push import PushOptions, push
 
 REPOSITORY = "demo"
 
@@ -108,3 +110,16 @@ def noise() -> Callable[[int, int], bytes]:
 def root(registry: FakeRegistry) -> Descriptor:
     """``demo:latest``: three layers and a config."""
     return registry.image("demo", "latest", LAYERS)
+
+
+@pytest.fixture
+def send(registry: FakeRegistry) -> Iterator[Push]:
+    """Push to ``demo:v1`` of the registry."""
+    with HttpResolver(RegistryOptions()) as resolver:
+
+        def run(store: MemoryStore | LocalStore, root: Descriptor, **options: object) -> list[Event]:
+            pusher = resolver.pusher(Reference.parse(f"{registry.address}/demo:v1"))
+            given = PushOptions(**options)  # type: ignore[arg-type]  # as given
+            return list(push(store, root, pusher, options=given, abort=resolver.abort))
+
+        yield run

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 import pytest
@@ -21,12 +21,11 @@ from distore.errors import (
 )
 from distore.oci import mediatypes
 from distore.oci.descriptor import Descriptor
-from distore.oci.reference import Reference
 from distore.remotes.http.resolver import HttpResolver
 from distore.remotes.options import RegistryOptions
 from distore.testing import server
 from distore.testing.server import FakeRegistry
-from distore.transfer.progress import Done, Event, Finished, Planned, Resolved, Started
+from distore.transfer.progress import Done, Finished, Planned, Resolved, Started
 from distore.transfer.push import PushOptions, push
 
 
@@ -36,25 +35,6 @@ def nested() -> tuple[MemoryStore, Descriptor, Descriptor, list[Descriptor]]:
     store, images = joined(1, 2, 3)
     inner = index_of(store, *images[1:])
     return store, index_of(store, images[0], inner), inner, images
-
-
-@pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    with FakeRegistry() as fake:
-        yield fake
-
-
-@pytest.fixture
-def send(registry: FakeRegistry) -> Iterator[Push]:
-    """Push to ``demo:v1`` of the registry."""
-    with HttpResolver(RegistryOptions()) as resolver:
-
-        def run(store: MemoryStore | LocalStore, root: Descriptor, **options: object) -> list[Event]:
-            pusher = resolver.pusher(Reference.parse(f"{registry.address}/demo:v1"))
-            given = PushOptions(**options)  # type: ignore[arg-type]  # as given
-            return list(push(store, root, pusher, options=given, abort=resolver.abort))
-
-        yield run
 
 
 def test_an_image_arrives_with_everything(registry: FakeRegistry, send: Push) -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 from tests.unit.transfer.ends_images import make_image, manifest_of, put
 from tests.unit.transfer.pushing import FOREIGN, Push, index_of, joined, written
 
-from distore.content.local.store import LocalStore
 from distore.content.memory import MemoryStore
 from distore.errors import (
     FailedPrecondition,
@@ -20,32 +18,9 @@ from distore.oci import mediatypes
 from distore.oci.descriptor import Descriptor
 from distore.oci.digest import Digest
 from distore.oci.platform import Platform
-from distore.oci.reference import Reference
-from distore.remotes.http.resolver import HttpResolver
-from distore.remotes.options import RegistryOptions
 from distore.testing import server
 from distore.testing.server import FakeRegistry
-from distore.transfer.progress import Event, Noted
-from distore.transfer.push import PushOptions, push
-
-
-@pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    with FakeRegistry() as fake:
-        yield fake
-
-
-@pytest.fixture
-def send(registry: FakeRegistry) -> Iterator[Push]:
-    """Push to ``demo:v1`` of the registry."""
-    with HttpResolver(RegistryOptions()) as resolver:
-
-        def run(store: MemoryStore | LocalStore, root: Descriptor, **options: object) -> list[Event]:
-            pusher = resolver.pusher(Reference.parse(f"{registry.address}/demo:v1"))
-            given = PushOptions(**options)  # type: ignore[arg-type]  # as given
-            return list(push(store, root, pusher, options=given, abort=resolver.abort))
-
-        yield run
+from distore.transfer.progress import Noted
 
 
 def test_an_index_may_go_without_the_images_that_are_not_here(registry: FakeRegistry, send: Push) -> None:
