@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from distore.content.local.store import LocalStore
 from distore.errors import InvalidArgument
 from distore.images.select import ALL, Selection
 from distore.oci.platform import Platform
-from distore.transfer.copy import DEFAULT_CONCURRENCY, Copier, CopyOptions
+from distore.transfer.copy import Copier, CopyOptions
 from distore.transfer.endname import EndName, Kind
-from distore.transfer.pace import Stop
+from distore.transfer.pace import DEFAULT_CONCURRENCY, MAX_CONCURRENCY, Stop
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from distore.transfer.progress import Event
 
     Platforms = str | Platform | Iterable[str | Platform] | None
-
-MAX_CONCURRENCY: Final = 64
 
 
 class TransferKeywords(TypedDict, total=False):

@@ -27,15 +27,12 @@ if TYPE_CHECKING:
     from distore.cli.output import Output
     from distore.config import Config
     from distore.images.select import Selection
-    from distore.oci.platform import Platform
     from distore.oci.reference import Reference
     from distore.remotes.environment import Environment
     from distore.transfer.copy import CopyOptions
 
 DEFAULT_ROOT: Final = ".content"
 ROOT_VARIABLES: Final = ("DIST_ROOT", "CONTAINERD_DIST_CONTENT_STORE")
-DEFAULT_CONCURRENCY: Final = 6
-MAX_CONCURRENCY: Final = 64
 _SIZE_SUFFIXES: Final = {
     "": 1,
     "k": 1000,
@@ -101,6 +98,8 @@ def add_selection(parser: argparse.ArgumentParser, *, default: str = "this machi
 
 def add_transfer(parser: argparse.ArgumentParser) -> None:
     """Flags of verbs that move many bytes."""
+    from distore.transfer.pace import DEFAULT_CONCURRENCY
+
     parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")
     parser.add_argument(
         "--concurrency",
@@ -132,6 +131,8 @@ def copy_options(args: argparse.Namespace, *, every_platform: bool = False) -> C
         raise InvalidArgument("--all-platforms and --platform: want one of them")
     selection = Selection()
     if args.platform or not (args.all_platforms or every_platform):
+        from distore.api.transfers import this_platform
+
         host = this_platform()
         platforms = [Platform.parse(text, host=host) for text in args.platform] or [host]
         selection = Selection(platforms=tuple(platforms), attestations=args.referrers)
@@ -144,16 +145,9 @@ def copy_options(args: argparse.Namespace, *, every_platform: bool = False) -> C
     )
 
 
-def this_platform() -> Platform:
-    """The platform of this machine."""
-    from distore.oci.platform import Platform
-
-    machine = os.uname()
-    return Platform.host(system=machine.sysname, machine=machine.machine)
-
-
 def one_platform(text: str | None) -> Selection:
     """The image of an index for one platform, or for this machine."""
+    from distore.api.transfers import this_platform
     from distore.images.select import Selection
     from distore.oci.platform import Platform
 
@@ -281,6 +275,8 @@ def size(text: str) -> int:
 
 def count(text: str) -> int:
     """A whole number from 1 to MAX_CONCURRENCY."""
+    from distore.transfer.pace import MAX_CONCURRENCY
+
     if not (text.isascii() and text.isdecimal() and len(text) < 5 and 1 <= int(text) <= MAX_CONCURRENCY):
         raise InvalidArgument(f"number {text[:40]!r}: want 1 to {MAX_CONCURRENCY}")
     return int(text)

@@ -102,7 +102,6 @@ class Total:
         self._clock = clock
         self._started = clock()
         self._offsets: dict[Digest, int] = {}
-        self._sizes: dict[Digest, int] = {}
         self._begun: dict[Digest, int] = {}
         self.size = 0
         self._missing = 0

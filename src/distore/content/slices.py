@@ -62,7 +62,7 @@ class SliceReader:
 class BytesReader:
     """A Reader of bytes in memory."""
 
-    def __init__(self, data: bytes, *, subject: str) -> None:
+    def __init__(self, data: bytes, *, subject: str = "content") -> None:
         self._data = data
         self._subject = subject
         self.size = len(data)

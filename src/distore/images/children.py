@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from distore.content.blobs import read_blob
 from distore.oci import mediatypes
@@ -27,6 +27,22 @@ def has_children(descriptor: Descriptor) -> bool:
     return mediatypes.is_manifest(kind) or mediatypes.is_index(kind)
 
 
+@runtime_checkable
+class Documents(Protocol):
+    """A Provider that reads documents in a way of its own."""
+
+    def document(self, descriptor: Descriptor, /) -> bytes:
+        """The bytes of a manifest or index, verified."""
+        ...
+
+
+def read_document(provider: Provider, descriptor: Descriptor) -> bytes:
+    """The bytes of a manifest or index out of any Provider, verified."""
+    if isinstance(provider, Documents):
+        return provider.document(descriptor)
+    return read_blob(provider, descriptor.digest, max_size=MAX_MANIFEST_SIZE)
+
+
 def read_manifest(provider: Provider, descriptor: Descriptor) -> Manifest | Index:
     """The document that a descriptor of ``has_children`` stands for, verified.
 
@@ -35,7 +51,7 @@ def read_manifest(provider: Provider, descriptor: Descriptor) -> Manifest | Inde
         InvalidArgument, FailedPrecondition, ResourceExhausted: As ``parse_manifest``.
         DataLoss: Its bytes are not those of the digest.
     """
-    data = read_blob(provider, descriptor.digest, max_size=MAX_MANIFEST_SIZE)
+    data = read_document(provider, descriptor)
     return parse_manifest(data, media_type=descriptor.media_type, subject=descriptor.digest)
 
 

@@ -8,6 +8,7 @@ from distore.content.blobs import write_blob
 from distore.errors import InvalidArgument
 from distore.oci.descriptor import Descriptor
 from distore.oci.digest import DEFAULT_ALGORITHM, Digest
+from distore.oci.manifest import MAX_MANIFEST_SIZE
 from distore.registry import errors, manifests
 from distore.registry.message import Response, small_body
 from distore.registry.names import is_tag
@@ -43,10 +44,10 @@ class ManifestPush:
             return errors.refusal(400, errors.DIGEST_INVALID, str(error))
         if wanted is None and not is_tag(name):
             return errors.refusal(400, errors.TAG_INVALID, f"tag {name[:140]!a} is not one")
-        data = small_body(request, limit=manifests.MAX_SIZE)
+        data = small_body(request, limit=MAX_MANIFEST_SIZE)
         if data is None:
             return errors.refusal(
-                413, errors.SIZE_INVALID, f"manifest {name}: over {manifests.MAX_SIZE} bytes, the limit here"
+                413, errors.SIZE_INVALID, f"manifest {name}: over {MAX_MANIFEST_SIZE} bytes, the limit here"
             )
         digest = Digest.of(data, algorithm=wanted.algorithm if wanted else DEFAULT_ALGORITHM)
         if wanted not in (None, digest):

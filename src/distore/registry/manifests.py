@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from distore.errors import InvalidArgument, NotFound
 from distore.oci import mediatypes
 from distore.oci.digest import Digest
+from distore.oci.manifest import MAX_MANIFEST_SIZE
 from distore.registry import errors
 from distore.registry.blobs import served
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from distore.content.store import Provider, Reader
     from distore.oci.descriptor import Descriptor
     from distore.registry.message import Request, Response
-
-MAX_SIZE: Final = 4 * 1024 * 1024  # bytes (OCI distribution-spec, "Pushing manifests")
 
 
 def get_manifest(
@@ -70,7 +69,7 @@ def _answer(content: Provider, request: Request, digest: Digest, media_type: str
 
 def _type_of(reader: Reader) -> str | None:
     """The media type that a blob says it has as a manifest; None when it is none."""
-    if reader.size > MAX_SIZE:
+    if reader.size > MAX_MANIFEST_SIZE:
         return None
     try:
         document = json.loads(reader.read_at(reader.size, 0))

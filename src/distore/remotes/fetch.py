@@ -9,6 +9,7 @@ from distore.content.blobs import open_writer
 from distore.content.store import MAX_LABEL_SIZE
 from distore.errors import AlreadyExists, InvalidArgument, ResourceExhausted
 from distore.oci.digest import Digest
+from distore.oci.manifest import MAX_MANIFEST_SIZE
 from distore.remotes.mismatch import wrong_digest, wrong_size
 from distore.remotes.refkey import ref_key
 from distore.remotes.source import Source, skip_to
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from distore.oci.reference import Reference
     from distore.remotes.resolver import Fetcher, Target
 
-MAX_MANIFEST_SIZE: Final = 4 * 1024 * 1024  # bytes (OCI distribution-spec, "Pushing manifests")
 SOURCE_LABEL: Final = "containerd.io/distribution.source."
 
 

@@ -35,15 +35,15 @@ class RemoteProvider:
     """
 
     def __init__(self, fetcher: Fetcher, *, new_retrier: Callable[[], Retrier] = Retrier) -> None:
-        self._fetcher = fetcher
+        self.fetcher = fetcher
         self._new_retrier = new_retrier
 
     def __str__(self) -> str:
-        return self._fetcher.repository.name
+        return self.fetcher.repository.name
 
     def reader(self, digest: Digest, /) -> Reader:
         target = Target(digest=digest)
-        source = Source(self._fetcher, target, retrier=self._new_retrier())
+        source = Source(self.fetcher, target, retrier=self._new_retrier())
         try:
             return RemoteReader(source)
         except BaseException:
@@ -78,7 +78,7 @@ class RemoteImage(RemoteProvider):
         data = self._documents.get(descriptor.digest)
         if data is None:
             target = Target(digest=descriptor.digest, media_type=descriptor.media_type, size=descriptor.size)
-            data = fetch_document(self._fetcher, target, retrier=self._new_retrier()).data
+            data = fetch_document(self.fetcher, target, retrier=self._new_retrier()).data
             self._keep(descriptor.digest, data)
         return data
 

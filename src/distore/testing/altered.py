@@ -6,41 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from distore.errors import DataLoss, OutOfRange, Unavailable
+from distore.errors import DataLoss, Unavailable
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
     from distore.content.store import Reader
     from distore.registry.message import Body
-
-
-class BytesReader:
-    """A Reader over bytes in memory."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self.size = len(data)
-
-    def read_at(self, length: int, offset: int, /) -> bytes:
-        if length < 0 or offset < 0:
-            raise OutOfRange(f"cannot read {length} bytes at {offset}")
-        return self._data[offset : offset + length]
-
-    def readinto_at(self, buffer: WriteableBuffer, offset: int, /) -> int:
-        view = memoryview(buffer).cast("B")
-        data = self.read_at(len(view), offset)
-        view[: len(data)] = data
-        return len(data)
-
-    def close(self) -> None:
-        """Nothing to release."""
-
-    def __enter__(self) -> BytesReader:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
 
 @dataclass(slots=True)

@@ -7,9 +7,9 @@ from collections.abc import Iterator, MutableMapping
 from typing import TYPE_CHECKING
 
 from distore.content.blobs import write_blob
+from distore.content.slices import BytesReader
 from distore.errors import NotFound
 from distore.oci.digest import Digest
-from distore.testing.altered import BytesReader
 
 if TYPE_CHECKING:
     from distore.content.store import Reader, Status, Store, Writer

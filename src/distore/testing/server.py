@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from distore.content.memory import MemoryStore
+from distore.content.slices import BytesReader
 from distore.errors import InvalidArgument
 from distore.oci import mediatypes
 from distore.oci.descriptor import Descriptor
@@ -23,7 +24,7 @@ from distore.registry.message import Handler, Request, Response, Slice
 from distore.registry.pushed import parse
 from distore.registry.routes import PushRegistry
 from distore.registry.tokens import TOKEN_PATH, TokenGate
-from distore.testing.altered import Altered, BytesReader, CountedBody
+from distore.testing.altered import Altered, CountedBody
 from distore.testing.overlay import Blobs
 from distore.testing.registry_faults import (
     Fault,

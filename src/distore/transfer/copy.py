@@ -5,20 +5,21 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from distore.errors import FailedPrecondition, InvalidArgument, NotFound
-from distore.images.children import document_of, has_children
+from distore.images.children import document_of, has_children, read_manifest
 from distore.images.gclabels import gc_labels, referrers_of
 from distore.images.select import ALL
-from distore.oci.manifest import Index, parse_manifest
+from distore.oci.manifest import Index
 from distore.remotes.provider import RemoteImage
 from distore.remotes.suppliers import repositories
 from distore.transfer.endname import EndName, Kind
 from distore.transfer.layout import LayoutOrigin, LayoutSink
+from distore.transfer.pace import DEFAULT_CONCURRENCY
 from distore.transfer.progress import Finished
 from distore.transfer.pull import PullOptions, PullStore, pull
-from distore.transfer.push import PushOptions, push, read_document
+from distore.transfer.push import PushOptions, push
 from distore.transfer.storesink import SinkStore, StoreSink
 
 if TYPE_CHECKING:
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     from distore.transfer.ends import Origin
     from distore.transfer.pace import Stop
     from distore.transfer.progress import Event
-
-DEFAULT_CONCURRENCY: Final = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,12 +185,11 @@ class Copier:
     def _pull(self, source: EndName, destination: EndName, options: CopyOptions) -> Iterator[Event]:
         reference = _named(source)
         resolver = self._ends.resolver
-        root = resolver.retrier(first_contact=True).run(lambda: resolver.resolve(reference))
         into_store = destination.kind is Kind.STORE
-        store = self._ends.content if into_store else self._layout(destination)
-        fetcher = resolver.fetcher(reference)
-        if not into_store:
-            with RemoteImage(fetcher, root, name=str(reference), new_retrier=resolver.retrier) as image:
+        with self._remote(reference) as image:
+            root, fetcher = image.resolve(), image.fetcher
+            store = self._ends.content if into_store else self._layout(destination)
+            if not into_store:
                 root = narrowed(image, root, options.selection)
         events = pull(
             store,
@@ -222,11 +220,7 @@ class Copier:
         """An end to read from; the caller closes it."""
         path = name.path or ""
         if name.kind is Kind.REGISTRY:
-            reference = _named(name)
-            resolver = self._ends.resolver
-            root = resolver.retrier(first_contact=True).run(lambda: resolver.resolve(reference))
-            fetcher = resolver.fetcher(reference)
-            return RemoteImage(fetcher, root, name=str(reference), new_retrier=resolver.retrier)
+            return self._remote(_named(name))
         if name.kind is Kind.STORE:
             reference = _named(name)
             return StoreOrigin(self._ends.content, self.root_of(reference), name=str(reference))
@@ -239,6 +233,13 @@ class Copier:
         from distore.transfer.dockerarchive import DockerArchiveOrigin
 
         return DockerArchiveOrigin(path, name.reference)
+
+    def _remote(self, reference: Reference) -> RemoteImage:
+        """An image in a registry, resolved."""
+        resolver = self._ends.resolver
+        root = resolver.retrier(first_contact=True).run(lambda: resolver.resolve(reference))
+        fetcher = resolver.fetcher(reference)
+        return RemoteImage(fetcher, root, name=str(reference), new_retrier=resolver.retrier)
 
     def _layout(self, name: EndName) -> CopyStore:
         """The blobs of a layout, which need not be there yet."""
@@ -301,7 +302,7 @@ def narrowed(origin: Provider, root: Descriptor, selection: Selection) -> Descri
     """
     if len(selection.platforms or ()) != 1 or selection.attestations or not has_children(root):
         return root
-    document = parse_manifest(read_document(origin, root), media_type=root.media_type, subject=root.digest)
+    document = read_manifest(origin, root)
     if not isinstance(document, Index):
         return root
     chosen = selection.of(document, subject=f"index {root.digest}")
@@ -317,10 +318,7 @@ def _check_digest(destination: EndName, root: Descriptor) -> None:
 
 def _labels(descriptor: Descriptor, provider: Provider) -> Mapping[str, str]:
     """What a document keeps."""
-    if not has_children(descriptor):
-        return {}
-    data = read_document(provider, descriptor)
-    return gc_labels(parse_manifest(data, media_type=descriptor.media_type, subject=descriptor.digest))
+    return gc_labels(read_manifest(provider, descriptor)) if has_children(descriptor) else {}
 
 
 def _named(name: EndName) -> Reference:

@@ -10,6 +10,8 @@ from distore.errors import Cancelled
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+DEFAULT_CONCURRENCY: Final = 6  # connections of one transfer
+MAX_CONCURRENCY: Final = 64
 _BURST: Final = 0.1  # seconds' worth of bytes that may travel at once
 # Whoever sends is not left alone for long: a registry closes a connection that rests for a minute.
 _PIECES: Final = 4  # that a second's worth of bytes comes in

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from distore._internal.pool import gather
 from distore._internal.retry import Retrier
@@ -22,7 +22,7 @@ from distore.remotes.fetch import fetch_document, source_label
 from distore.remotes.refkey import ref_key
 from distore.remotes.resolver import Target
 from distore.transfer.crew import Crew, SegmentIngester
-from distore.transfer.pace import Stop, Throttle
+from distore.transfer.pace import DEFAULT_CONCURRENCY, Stop, Throttle
 from distore.transfer.progress import Done, Finished, Noted, Planned, Resolved
 from distore.transfer.space import check_space
 
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from distore.oci.manifest import Index, Manifest
     from distore.remotes.resolver import Fetcher
     from distore.transfer.progress import Event
-
-DEFAULT_CONCURRENCY: Final = 6
 
 
 @runtime_checkable

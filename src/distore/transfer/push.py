@@ -5,16 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final
 
 from distore._internal.pool import gather, map_unordered
-from distore.content.blobs import read_blob
 from distore.errors import FailedPrecondition
-from distore.images.children import has_children
+from distore.images.children import Documents, has_children, read_document
 from distore.images.select import ALL
 from distore.images.walk import walk
-from distore.oci.manifest import MAX_MANIFEST_SIZE, parse_manifest
-from distore.transfer.pace import Stop, Throttle
+from distore.oci.manifest import parse_manifest
+from distore.transfer.pace import DEFAULT_CONCURRENCY, Stop, Throttle
 from distore.transfer.progress import Done, Finished, Moved, Noted, Planned, Resolved, Started
 
 if TYPE_CHECKING:
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from distore.remotes.resolver import Pusher
     from distore.transfer.progress import Event
 
-DEFAULT_CONCURRENCY: Final = 6
 _TELL: Final = 0.2  # seconds between two events of a blob
 
 
@@ -229,22 +227,6 @@ class _Push:
         provider = _Throttled(self._provider, self._throttle) if self._options.limit_rate else self._provider
         how = self._pusher.push(blob, provider, sources=sources, on_progress=moved)
         emit(_done(blob, self._options.how if how == "pushed" else how))
-
-
-@runtime_checkable
-class Documents(Protocol):
-    """A Provider that reads documents in a way of its own."""
-
-    def document(self, descriptor: Descriptor, /) -> bytes:
-        """The bytes of a manifest or index, verified."""
-        ...
-
-
-def read_document(provider: Provider, descriptor: Descriptor) -> bytes:
-    """The bytes of a manifest or index out of any Provider, verified."""
-    if isinstance(provider, Documents):
-        return provider.document(descriptor)
-    return read_blob(provider, descriptor.digest, max_size=MAX_MANIFEST_SIZE)
 
 
 class _Throttled:

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     from distore.app import App
     from distore.cli.output import Output
-    from distore.config import Config
     from distore.oci.reference import Reference
 
 SUMMARY: Final = "get, put or delete one blob of a registry"
@@ -22,16 +21,14 @@ EXAMPLES: Final = (
     "dist blob delete r.example/app@sha256:010c454d55e53059beaba4044116ea4636f8dd8181e975d893931c7e7204fffa",
 )
 
+config = flags.registry_config
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("get", "put", "delete"), help="what to do")
     parser.add_argument("reference", help="a repository; for get and delete with @DIGEST")
     parser.add_argument("file", nargs="?", help="put: the file; - is standard input")
     flags.add_registry(parser)
-
-
-def config(config: Config, args: argparse.Namespace) -> Config:
-    return flags.registry_config(config, args)
 
 
 def run(args: argparse.Namespace, app: App, out: Output) -> None:

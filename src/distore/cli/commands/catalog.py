@@ -12,19 +12,16 @@ if TYPE_CHECKING:
 
     from distore.app import App
     from distore.cli.output import Output
-    from distore.config import Config
 
 SUMMARY: Final = "list the repositories of a registry that tells"
 EXAMPLES: Final = ("dist catalog registry.example", "dist catalog localhost:5000 | xargs -n1 dist tags")
+
+config = flags.registry_config
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("registry", help="a host, such as registry.example:5000")
     flags.add_registry(parser)
-
-
-def config(config: Config, args: argparse.Namespace) -> Config:
-    return flags.registry_config(config, args)
 
 
 def run(args: argparse.Namespace, app: App, out: Output) -> None:

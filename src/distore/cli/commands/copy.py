@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     from distore.app import App
     from distore.cli.output import Output
-    from distore.config import Config
 
 SUMMARY: Final = "copy an image between registries, the store, layouts and archives"
 EXAMPLES: Final = (
@@ -21,6 +20,8 @@ EXAMPLES: Final = (
     "dist copy redis docker-archive:redis.tar",
     "dist copy oci-archive:app.tar store:app:1",
 )
+
+config = flags.registry_config
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -31,10 +32,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     flags.add_selection(parser, default="all of them; a docker-archive holds this machine's")
     flags.add_transfer(parser)
     flags.add_registry(parser)
-
-
-def config(config: Config, args: argparse.Namespace) -> Config:
-    return flags.registry_config(config, args)
 
 
 def run(args: argparse.Namespace, app: App, out: Output) -> None:

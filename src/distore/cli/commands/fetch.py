@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from distore.app import App
     from distore.cli.output import Output
-    from distore.config import Config
     from distore.content.store import Status
     from distore.errors import Unavailable
     from distore.remotes.resolver import Fetcher, Target
@@ -31,6 +30,8 @@ EXAMPLES: Final = (
     "    dist fetch --store docker.io/library/redis -",
 )
 _TIMEOUT_VARIABLE: Final = "CONTAINERD_FETCH_TIMEOUT"
+
+config = flags.registry_config
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -49,10 +50,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--store", action="store_true", help="put it into the store, resuming, and print its digest"
     )
     flags.add_registry(parser)
-
-
-def config(config: Config, args: argparse.Namespace) -> Config:
-    return flags.registry_config(config, args)
 
 
 def run(args: argparse.Namespace, app: App, out: Output) -> None:

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
     from distore.app import App
     from distore.cli.output import Output
-    from distore.config import Config
 
 SUMMARY: Final = "write what a reference stands for to standard output, as ctr does"
 EXAMPLES: Final = (
@@ -19,14 +18,12 @@ EXAMPLES: Final = (
     "dist fetch-object redis@sha256:010c454d55e53059beaba4044116ea4636f8dd8181e975d893931c7e7204fffa",
 )
 
+config = flags.registry_config
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("reference", help="an image, or a repository with @DIGEST")
     flags.add_registry(parser)
-
-
-def config(config: Config, args: argparse.Namespace) -> Config:
-    return flags.registry_config(config, args)
 
 
 def run(args: argparse.Namespace, app: App, out: Output) -> None:

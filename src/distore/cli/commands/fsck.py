@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from distore.app import App
     from distore.cli.output import Output
-    from distore.config import Config
 
 SUMMARY: Final = "verify every blob, quarantine or repair the damaged ones"
 EXAMPLES: Final = (
@@ -26,6 +25,8 @@ EXAMPLES: Final = (
     "dist fsck --repair --from http://mirror.example:5000/library/redis",
     "dist fsck --older-than 7d --rate 50M",
 )
+
+config = flags.registry_config
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -55,10 +56,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--workers", type=int, metavar="N", help="threads that verify (default: one a core)")
     flags.add_registry(parser)
-
-
-def config(config: Config, args: argparse.Namespace) -> Config:
-    return flags.registry_config(config, args)
 
 
 def run(args: argparse.Namespace, app: App, out: Output) -> None:

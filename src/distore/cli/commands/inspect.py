@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     from distore.app import App
     from distore.cli.output import Output
-    from distore.config import Config
     from distore.oci.descriptor import Descriptor
     from distore.oci.manifest import Index, Manifest
     from distore.transfer.ends import Origin
@@ -35,6 +34,8 @@ _ONE: Final = {
     "stop_signal": "stop signal",
 }
 
+config = flags.registry_config
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("image", help="REF, store:REF, oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE")
@@ -45,14 +46,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     flags.add_registry(parser)
 
 
-def config(config: Config, args: argparse.Namespace) -> Config:
-    return flags.registry_config(config, args)
-
-
 def run(args: argparse.Namespace, app: App, out: Output) -> None:
+    from distore.images.children import read_document
     from distore.transfer.copy import narrowed
     from distore.transfer.endname import EndName
-    from distore.transfer.push import read_document
 
     with app.copier.origin(EndName.parse(args.image)) as origin:
         root = origin.resolve()
@@ -67,11 +64,12 @@ def run(args: argparse.Namespace, app: App, out: Output) -> None:
 
 def _config(args: argparse.Namespace, origin: Origin, root: Descriptor, out: Output) -> None:
     from distore.errors import FailedPrecondition
+    from distore.images.children import read_manifest
     from distore.oci.manifest import Manifest
     from distore.transfer.copy import narrowed
 
     chosen = narrowed(origin, root, flags.one_platform(args.platform))
-    document = _document(origin, chosen)
+    document = read_manifest(origin, chosen)
     if not isinstance(document, Manifest):
         raise FailedPrecondition(f"{origin.name}: has no config for one platform; choose one with --platform")
     _write(_config_bytes(origin, document), out)
@@ -79,11 +77,12 @@ def _config(args: argparse.Namespace, origin: Origin, root: Descriptor, out: Out
 
 def _summary(args: argparse.Namespace, origin: Origin, root: Descriptor, out: Output) -> None:
     from distore.errors import InvalidArgument
+    from distore.images.children import read_manifest
     from distore.oci.manifest import Index
 
-    document = _document(origin, root)
+    document = read_manifest(origin, root)
     chosen = _chosen(args, origin, root)
-    manifest = document if chosen in (None, root) else _document(origin, chosen)
+    manifest = document if chosen in (None, root) else read_manifest(origin, chosen)
     layers = () if isinstance(manifest, Index) else manifest.layers
     about: Mapping[str, object] | None = None
     try:
@@ -237,14 +236,6 @@ def _config_bytes(origin: Origin, manifest: Manifest) -> bytes:
     from distore.oci.manifest import MAX_CONFIG_SIZE
 
     return read_blob(origin, manifest.config.digest, max_size=MAX_CONFIG_SIZE)
-
-
-def _document(origin: Origin, descriptor: Descriptor) -> Manifest | Index:
-    from distore.oci.manifest import parse_manifest
-    from distore.transfer.push import read_document
-
-    data = read_document(origin, descriptor)
-    return parse_manifest(data, media_type=descriptor.media_type, subject=descriptor.digest)
 
 
 def _write(data: bytes, out: Output) -> None:

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from distore.app import App
     from distore.cli.output import Output
-    from distore.config import Config
 
 SUMMARY: Final = "check credentials for a registry and keep them"
 EXAMPLES: Final = (
@@ -23,6 +22,8 @@ EXAMPLES: Final = (
 )
 MAX_PASSWORD: Final = 32 * 1024  # bytes
 _DEFAULT_HOST: Final = "docker.io"
+
+config = flags.registry_config
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -35,10 +36,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-u", "--username", metavar="USER", help="asked for on a terminal unless given")
     parser.add_argument("--password-stdin", action="store_true", help="read the password from standard input")
     flags.add_registry(parser)
-
-
-def config(config: Config, args: argparse.Namespace) -> Config:
-    return flags.registry_config(config, args)
 
 
 def run(args: argparse.Namespace, app: App, out: Output) -> None:

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     from distore.app import App
     from distore.cli.output import Output
-    from distore.config import Config
     from distore.oci.reference import Reference
 
 SUMMARY: Final = "get, put or delete one manifest of a registry"
@@ -23,6 +22,8 @@ EXAMPLES: Final = (
     "dist manifest delete registry.example/team/app:2",
 )
 
+config = flags.registry_config
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("get", "put", "delete"), help="what to do")
@@ -30,10 +31,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", nargs="?", help="put: the file; - is standard input")
     parser.add_argument("--media-type", metavar="TYPE", help="put: what it is (default: what it says itself)")
     flags.add_registry(parser)
-
-
-def config(config: Config, args: argparse.Namespace) -> Config:
-    return flags.registry_config(config, args)
 
 
 def run(args: argparse.Namespace, app: App, out: Output) -> None:

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     from distore.app import App
     from distore.cli.output import Output
-    from distore.config import Config
 
 SUMMARY: Final = "bring an image from a registry into the store"
 EXAMPLES: Final = (
@@ -22,16 +21,14 @@ EXAMPLES: Final = (
     "dist pull --json redis | jq -r 'select(.event == \"finished\").descriptor.digest'",
 )
 
+config = flags.registry_config
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("reference", nargs="+", help="an image, such as redis:8 or host:5000/app@sha256:...")
     flags.add_selection(parser)
     flags.add_transfer(parser)
     flags.add_registry(parser)
-
-
-def config(config: Config, args: argparse.Namespace) -> Config:
-    return flags.registry_config(config, args)
 
 
 def run(args: argparse.Namespace, app: App, out: Output) -> None:

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     from distore.app import App
     from distore.cli.output import Output
-    from distore.config import Config
 
 SUMMARY: Final = "send an image of the store to a registry"
 EXAMPLES: Final = (
@@ -20,6 +19,8 @@ EXAMPLES: Final = (
     "dist push registry.example/team/app:1 docker.io/library/redis:8",
     "dist push --platform linux/arm64 registry.example/team/app:1-arm64 docker.io/library/redis:8",
 )
+
+config = flags.registry_config
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -30,10 +31,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     flags.add_selection(parser)
     flags.add_transfer(parser)
     flags.add_registry(parser)
-
-
-def config(config: Config, args: argparse.Namespace) -> Config:
-    return flags.registry_config(config, args)
 
 
 def run(args: argparse.Namespace, app: App, out: Output) -> None:

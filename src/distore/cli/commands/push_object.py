@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     from distore.app import App
     from distore.cli.output import Output
-    from distore.config import Config
 
 SUMMARY: Final = "send one object of the store to a registry, as ctr does"
 EXAMPLES: Final = (
@@ -21,16 +20,14 @@ EXAMPLES: Final = (
     "    application/vnd.oci.image.layer.v1.tar+gzip",
 )
 
+config = flags.registry_config
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("remote", help="a repository; with a tag for a manifest that gets it")
     parser.add_argument("digest", type=Digest, help="which object of the store")
     parser.add_argument("type", help="its media type")
     flags.add_registry(parser)
-
-
-def config(config: Config, args: argparse.Namespace) -> Config:
-    return flags.registry_config(config, args)
 
 
 def run(args: argparse.Namespace, app: App, out: Output) -> None:

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
     from distore.app import App
     from distore.cli.output import Output
-    from distore.config import Config
 
 SUMMARY: Final = "list what refers to an image: signatures, attestations, SBOMs"
 EXAMPLES: Final = (
@@ -19,15 +18,13 @@ EXAMPLES: Final = (
     "dist referrers --artifact-type application/spdx+json registry.example/team/app:1",
 )
 
+config = flags.registry_config
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("reference", help="an image, such as registry.example/team/app:1")
     parser.add_argument("--artifact-type", metavar="TYPE", help="only those of this type")
     flags.add_registry(parser)
-
-
-def config(config: Config, args: argparse.Namespace) -> Config:
-    return flags.registry_config(config, args)
 
 
 def run(args: argparse.Namespace, app: App, out: Output) -> None:

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     from distore.app import App
     from distore.cli.output import Output
-    from distore.config import Config
     from distore.remotes.explanation import Explanation
 
 SUMMARY: Final = "show how a registry is reached, and whether it answers"
@@ -20,6 +19,8 @@ EXAMPLES: Final = (
     "dist registry explain docker.io/library/redis",
     "dist registry explain --offline --json quay.io/team/app",
 )
+
+config = flags.registry_config
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -29,10 +30,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("reference", help="an image or a repository, such as docker.io/library/redis")
     parser.add_argument("--offline", action="store_true", help="ask nobody, only say what would be done")
     flags.add_registry(parser)
-
-
-def config(config: Config, args: argparse.Namespace) -> Config:
-    return flags.registry_config(config, args)
 
 
 def run(args: argparse.Namespace, app: App, out: Output) -> None:

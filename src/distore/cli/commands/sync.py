@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from distore.app import App
     from distore.cli.output import Output
-    from distore.config import Config
     from distore.oci.descriptor import Descriptor
     from distore.oci.digest import Digest
     from distore.oci.reference import Reference
@@ -28,6 +27,8 @@ EXAMPLES: Final = (
     "dist sync --dry-run --exclude '*-rc*' docker.io/library/redis oci:mirror",
 )
 _ALIKE: Final = 3  # tags in a row that fail with the same words: so would the others
+
+config = flags.registry_config
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -43,10 +44,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     flags.add_selection(parser, default="all of them")
     flags.add_transfer(parser)
     flags.add_registry(parser)
-
-
-def config(config: Config, args: argparse.Namespace) -> Config:
-    return flags.registry_config(config, args)
 
 
 def run(args: argparse.Namespace, app: App, out: Output) -> None:

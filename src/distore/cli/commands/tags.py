@@ -12,10 +12,11 @@ if TYPE_CHECKING:
 
     from distore.app import App
     from distore.cli.output import Output
-    from distore.config import Config
 
 SUMMARY: Final = "list the tags of a repository"
 EXAMPLES: Final = ("dist tags redis", "dist tags --match '8.*' docker.io/library/redis")
+
+config = flags.registry_config
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -24,10 +25,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--match", action="append", default=[], metavar="PATTERN", help="only tags that match"
     )
     flags.add_registry(parser)
-
-
-def config(config: Config, args: argparse.Namespace) -> Config:
-    return flags.registry_config(config, args)
 
 
 def run(args: argparse.Namespace, app: App, out: Output) -> None:

@@ -6,16 +6,15 @@ import threading
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-from distore.content.blobs import read_blob
 from distore.errors import (
     DataLoss,
     FailedPrecondition,
     InvalidArgument,
     NotFound,
 )
-from distore.images.children import has_children
+from distore.images.children import has_children, read_document
 from distore.oci.digest import Digest
-from distore.oci.manifest import MAX_MANIFEST_SIZE, parse_manifest
+from distore.oci.manifest import parse_manifest
 from distore.remotes.http.bodies import Whole
 from distore.remotes.http.client import PUSH
 from distore.remotes.http.errors import error_from
@@ -193,7 +192,7 @@ class HttpPusher:
 
 
 def _document(descriptor: Descriptor, provider: Provider) -> bytes:
-    return descriptor.data or read_blob(provider, descriptor.digest, max_size=MAX_MANIFEST_SIZE)
+    return descriptor.data or read_document(provider, descriptor)
 
 
 def _check(descriptor: Descriptor, provider: Provider) -> None:
