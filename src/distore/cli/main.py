@@ -107,9 +107,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # the last line of defence: no traceback for users
         if debug:
             raise
+        if ended := _ended_by(error):
+            return ended
         line = " ".join(str(error).split())
         _say(f"dist: internal error: {type(error).__name__}: {line}; run with --debug and report it")
         return INTERNAL_ERROR
+
+
+def _ended_by(error: BaseException) -> int | None:
+    """The status of the signal during whose handling ``error`` came up; None: there was none.
+
+    A second signal may hit a thread that waits between two locks, which then complains.
+    """
+    at: BaseException | None = error
+    while at is not None:
+        if isinstance(at, KeyboardInterrupt):
+            return INTERRUPTED
+        if isinstance(at, Terminated):
+            return TERMINATED
+        at = at.__context__
+    return None
 
 
 def load(name: str) -> Verb:
