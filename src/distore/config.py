@@ -13,9 +13,10 @@ class Config(NamedTuple):
     """Where things are. Paths are as given; nothing is read here.
 
     ``command`` is what locks of the store name as their owner; ``registry`` is None for verbs
-    that talk to none.
+    that talk to none; ``namespace`` is the one whose content and names are meant.
     """
 
     root: str
     command: str = "dist"
     registry: RegistryOptions | None = None
+    namespace: str = "default"

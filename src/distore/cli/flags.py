@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 DEFAULT_ROOT: Final = ".content"
 ROOT_VARIABLES: Final = ("DIST_ROOT", "CONTAINERD_DIST_CONTENT_STORE")
+DEFAULT_NAMESPACE: Final = "default"
+NAMESPACE_VARIABLES: Final = ("DIST_NAMESPACE", "CONTAINERD_NAMESPACE")
 _SIZE_SUFFIXES: Final = {
     "": 1,
     "k": 1000,
@@ -52,6 +54,11 @@ def add_common(parser: argparse.ArgumentParser) -> None:
         "--path",
         metavar="DIR",
         help=f"the store's folder (default: ${ROOT_VARIABLES[0]}, ${ROOT_VARIABLES[1]}, {DEFAULT_ROOT})",
+    )
+    parser.add_argument(
+        "--namespace",
+        metavar="NAME",
+        help="whose blobs and names (default: $DIST_NAMESPACE, $CONTAINERD_NAMESPACE, default)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
     parser.add_argument("--debug", action="store_true", help="show a traceback when something fails")
@@ -262,6 +269,18 @@ def root(given: str | None) -> str:
         if value := os.environ.get(variable):
             return value
     return DEFAULT_ROOT
+
+
+def namespace(given: str | None) -> str:
+    """The namespace: the flag, the environment, the default."""
+    if given is not None:
+        if not given:
+            raise InvalidArgument("--namespace '': want a name")
+        return given
+    for variable in NAMESPACE_VARIABLES:
+        if value := os.environ.get(variable):
+            return value
+    return DEFAULT_NAMESPACE
 
 
 def size(text: str) -> int:

@@ -189,7 +189,9 @@ def _act(name: str, args: argparse.Namespace) -> int:
 
     out = Output(as_json=args.json)
     verb = load(name)
-    config = Config(root=flags.root(args.root), command=f"dist {name}")
+    config = Config(
+        root=flags.root(args.root), command=f"dist {name}", namespace=flags.namespace(args.namespace)
+    )
     configured = getattr(verb, "config", None)
     config = configured(config, args) if configured else config
     app = App(config, note=lambda text: out.note(f"dist: {text}"))
@@ -203,7 +205,7 @@ def _act(name: str, args: argparse.Namespace) -> int:
 
 def _split(words: list[str]) -> tuple[list[str], str | None, list[str]]:
     """Options before the verb, the verb, and the rest."""
-    takes_value = ("-p", "--root", "--path")
+    takes_value = ("-p", "--root", "--path", "--namespace")
     at = 0
     while at < len(words) and words[at].startswith("-") and words[at] != "-":
         at += 2 if words[at] in takes_value else 1
@@ -235,6 +237,7 @@ def overview() -> str:
         f"verbs ({aliases}):\n{verbs}\n\n"
         "options:\n"
         "  --root DIR   the store's folder (default: $DIST_ROOT, $CONTAINERD_DIST_CONTENT_STORE, .content)\n"
+        "  --namespace NAME   whose blobs and names (default: $DIST_NAMESPACE, $CONTAINERD_NAMESPACE, default)\n"
         "  --json       print one JSON object a line\n"
         "  --debug      show a traceback when something fails\n"
         "  --version    print the version\n\n"

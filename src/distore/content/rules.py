@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from distore._internal.filters import Adaptor
     from distore.content.store import Info, Status
 
+MAX_NAMESPACE_LENGTH: Final = 76  # characters
 _SHOWN: Final = 60  # characters of a bad name that a message repeats
 
 
@@ -34,6 +35,22 @@ def check_ref(ref: str) -> str:
     if not ref.isprintable():
         raise InvalidArgument(f"ingest {shown}: the ref has a character that cannot be printed")
     return ref
+
+
+def check_namespace(name: str) -> str:
+    """``name`` itself when a namespace may have it (containerd pkg/identifiers): letters and digits of
+    ASCII, in words joined by one of ``. _ -``.
+
+    Raises:
+        InvalidArgument: It may not.
+    """
+    words = name.replace(".", "-").replace("_", "-").split("-")
+    if len(name) > MAX_NAMESPACE_LENGTH or not name.isascii() or not all(word.isalnum() for word in words):
+        raise InvalidArgument(
+            f"namespace {_shown(name)}: want letters and digits, in words joined by . _ or -,"
+            f" up to {MAX_NAMESPACE_LENGTH} characters"
+        )
+    return name
 
 
 def check_labels(labels: Mapping[str, str]) -> None:

@@ -203,3 +203,27 @@ def discard(paths: IngestPaths) -> None:
         fsops.remove_directory(paths.folder)
     except OSError:
         return
+
+
+def open_data(path: str) -> int:
+    """The data of an ingest, open to be written."""
+    _let_go_of_a_link(path)
+    try:
+        return fsops.open_file(path)
+    except PermissionError:
+        if not os.path.exists(path):
+            raise
+        # A crash after the commit made the data read-only and before it was renamed.
+        fsops.make_writable(path)
+        return fsops.open_file(path)
+
+
+def _let_go_of_a_link(path: str) -> None:
+    """Data that is a second name of somebody's file was left by an ingest that linked it and was
+    not committed. Writing it would write that file: only the name goes."""
+    try:
+        linked = os.lstat(path).st_nlink > 1
+    except FileNotFoundError:
+        return
+    if linked:
+        fsops.unlink(path)

@@ -15,18 +15,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DATABASE: Final = "dist.db"
+DEFAULT_NAMESPACE: Final = "default"
 BLOB_MODE: Final = 0o444
+_MAX_NAME: Final = 1024  # bytes of a namespace's name in a note
 
 
 class Paths:
-    """Paths below ``root``."""
+    """Paths below ``root``, its ingests those of one namespace."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, *, namespace: str = DEFAULT_NAMESPACE) -> None:
         self.root = os.path.abspath(root)
+        self.namespace = namespace
         self.blobs = os.path.join(self.root, "blobs")
         self.ingests = os.path.join(self.root, "ingest")
         self.quarantine = os.path.join(self.root, "quarantine")
         self.database = os.path.join(self.root, DATABASE)
+        self.namespaces = os.path.join(self.root, "namespaces")  # there may be others than the default one
+        self.leases = os.path.join(self.root, "leases")
+        self.collecting = os.path.join(self.root, "gc.lock")
 
     def blob(self, digest: Digest) -> str:
         """The committed file of a blob."""
@@ -34,9 +40,19 @@ class Paths:
 
     def ingest(self, ref: str) -> IngestPaths:
         """The files of an ingest."""
-        return IngestPaths(os.path.join(self.ingests, Digest.of(ref.encode()).encoded))
+        name = ref if self.namespace == DEFAULT_NAMESPACE else f"{self.namespace}\0{ref}"
+        return IngestPaths(os.path.join(self.ingests, Digest.of(name.encode()).encoded))
 
     def ingest_folders(self) -> Iterator[IngestPaths]:
+        """Every folder below ingest/ of the namespace, in no fixed order."""
+        if self.namespace == DEFAULT_NAMESPACE and not os.path.exists(self.namespaces):
+            yield from self.all_ingest_folders()
+            return
+        for paths in self.all_ingest_folders():
+            if paths.owning_namespace() == self.namespace:
+                yield paths
+
+    def all_ingest_folders(self) -> Iterator[IngestPaths]:
         """Every folder below ingest/, in no fixed order."""
         try:
             entries = os.scandir(self.ingests)
@@ -71,9 +87,21 @@ def named(algorithm: str, entry: os.DirEntry[str]) -> Digest | None:
 
 
 class IngestPaths:
-    """The files of one ingest. ``expected`` and ``frontier`` are ours; containerd ignores them."""
+    """The files of one ingest. What containerd does not know (``expected``, ``frontier``,
+    ``namespace``) it ignores."""
 
-    __slots__ = ("data", "expected", "folder", "frontier", "lock", "ref", "started", "total", "updated")
+    __slots__ = (
+        "data",
+        "expected",
+        "folder",
+        "frontier",
+        "lock",
+        "namespace",
+        "ref",
+        "started",
+        "total",
+        "updated",
+    )
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
@@ -85,7 +113,17 @@ class IngestPaths:
         self.expected = os.path.join(folder, "expected")
         self.frontier = os.path.join(folder, "frontier")
         self.lock = os.path.join(folder, "lock")
+        self.namespace = os.path.join(folder, "namespace")  # missing: the default one
+
+    def owning_namespace(self) -> str:
+        """The namespace whose ingest it is."""
+        try:
+            with open(self.namespace, "rb") as file:
+                return file.read(_MAX_NAME).decode(errors="replace")
+        except FileNotFoundError:
+            return DEFAULT_NAMESPACE
 
     def notes(self) -> tuple[str, ...]:
         """Everything but the data and the lock, in the order they are removed."""
-        return (self.frontier, self.expected, self.total, self.updated, self.started, self.ref)
+        notes = (self.frontier, self.expected, self.total, self.updated, self.started, self.ref)
+        return (*notes, self.namespace)

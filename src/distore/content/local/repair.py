@@ -65,7 +65,7 @@ def missing(store: LocalStore, suppliers: Suppliers, *, dry_run: bool) -> Iterat
 def supply(store: LocalStore, digest: Digest, suppliers: Suppliers, inode: int | None) -> list[str]:
     """Put verified bytes in place of the blob; why not, when nobody could."""
     failures = []
-    for provider in suppliers(digest, store.records.labels(digest)):
+    for provider in suppliers(digest, store.records.labels_anywhere(digest)):
         try:
             with store.replacing_writer(f"repair-{digest}", digest) as writer:
                 writer.truncate()

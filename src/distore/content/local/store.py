@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import os
-import stat
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from distore._internal import filelock, fsops
 from distore._internal.oserrors import translated
-from distore.content.local import ingests
-from distore.content.local.labels import Records, check_version
-from distore.content.local.paths import Paths
+from distore.content.local import ingests, rootfolder
+from distore.content.local.database import Database
+from distore.content.local.following import watch
+from distore.content.local.labels import Records
+from distore.content.local.paths import DEFAULT_NAMESPACE, Paths
 from distore.content.local.reader import LocalReader
+from distore.content.local.visibility import Visibility
 from distore.content.rules import (
     check_labels,
+    check_namespace,
     check_ref,
     info_adaptor,
     status_adaptor,
     updated_labels,
 )
 from distore.content.store import Info, Status
-from distore.errors import (
-    AlreadyExists,
-    DeadlineExceeded,
-    FailedPrecondition,
-    InvalidArgument,
-    NotFound,
-)
+from distore.errors import AlreadyExists, InvalidArgument, NotFound
+from distore.oci.digest import Digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -36,9 +35,6 @@ if TYPE_CHECKING:
     from distore._internal.filters import Adaptor
     from distore.content.local.paths import IngestPaths
     from distore.content.local.writer import LocalWriter
-    from distore.oci.digest import Digest
-
-_FOLLOW_PAUSES = (0.02, 0.05, 0.1, 0.2)  # seconds between looks at a running ingest; the last repeats
 
 
 class LocalStore:
@@ -48,36 +44,62 @@ class LocalStore:
 
     Args:
         root: The store's folder; it may be missing.
+        namespace: Whose blobs and ingests these are; bytes are shared by all namespaces.
         command: What locks held by this store name as their owner, such as ``dist ingest``.
         now: Seconds since the epoch.
         sleep: Waits that many seconds.
     Raises:
         FailedPrecondition: ``root`` is a file or a dangling link.
         UnsupportedStore: Made by a newer version.
+        InvalidArgument: A bad name for a namespace.
     """
 
     def __init__(
         self,
         root: str,
         *,
+        namespace: str = DEFAULT_NAMESPACE,
         command: str = "python",
         now: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.root = os.path.abspath(root)
         self.paths = Paths(self.root)
+        self.database = Database(self.paths.database, ensure_folder=self._ensure_root)
         self._command = command
         self.now = now
         self.sleep = sleep
-        self._check_root()
-        self.records = Records(self.paths.database, ensure_folder=self._ensure_root)
+        rootfolder.check(self.root, self.paths)
+        self._bind(namespace, lease=None)
+
+    def view(self, *, namespace: str | None = None, lease: str | None = None) -> LocalStore:
+        """The same store as another namespace sees it, or with a lease that holds what is used:
+        every blob that is looked up, read, promised or committed through the view.
+
+        Args:
+            namespace: None: the same one.
+            lease: Id of a lease of that namespace; None: nothing is held.
+        """
+        view = LocalStore.__new__(LocalStore)
+        vars(view).update(vars(self))
+        view._bind(namespace or self.namespace, lease)
+        return view
+
+    def _bind(self, namespace: str, lease: str | None) -> None:
+        self.namespace = check_namespace(namespace)
+        self.paths = Paths(self.root, namespace=namespace)
+        self.visibility = Visibility(self.database, self.paths, namespace=namespace, lease=lease)
+        self.records = Records(self.database, namespace=namespace, is_there=self._is_there)
 
     # Provider
 
     def reader(self, digest: Digest, /) -> LocalReader:
         path = self.paths.blob(digest)
+        self.visibility.hold((digest,))
         with translated(f"content {digest}"):
             try:
+                if not self.visibility.sees(digest):
+                    raise FileNotFoundError
                 # Not blocking: in a folder of somebody else a pipe may have that name.
                 flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
                 return LocalReader(digest, os.open(path, flags))
@@ -96,6 +118,7 @@ class LocalStore:
     # Manager
 
     def info(self, digest: Digest, /) -> Info:
+        self.visibility.hold((digest,))
         with translated(f"content {digest}"):
             return self._info(digest, self._stat(digest), labels=True)
 
@@ -121,11 +144,14 @@ class LocalStore:
 
     def delete(self, digest: Digest, /) -> None:
         path = self.paths.blob(digest)
-        with translated(f"content {digest}"):
-            self._stat(digest)
-            self.records.remove(digest)
+
+        def unlink() -> None:
             fsops.unlink(path)
             fsops.sync_directory(os.path.dirname(path))
+
+        with translated(f"content {digest}"):
+            self._stat(digest)
+            self.visibility.forget(digest, unlink)
 
     # IngestManager
 
@@ -176,7 +202,7 @@ class LocalStore:
         if fd is None:
             return None
         try:
-            return self._watch(ref, paths, fd, on_progress, timeout)
+            return watch(ref, paths, fd, now=self.now, sleep=self.sleep, report=on_progress, timeout=timeout)
         finally:
             os.close(fd)
 
@@ -194,8 +220,12 @@ class LocalStore:
     def digests(self) -> Iterator[Digest]:
         """Every committed digest, in no fixed order, without looking at the files."""
         with translated(f"store {self.root}"):
-            for digest, _ in self.paths.blob_entries():
-                yield digest
+            if self.visibility.is_everything():
+                for digest, _ in self.paths.blob_entries():
+                    yield digest
+                return
+        for info in self._walk(None, labels=False):
+            yield info.digest
 
     def files(self) -> Iterator[Info]:
         """``walk`` without the database: no labels, and ``updated`` is ``created``."""
@@ -207,14 +237,7 @@ class LocalStore:
 
     def free_space(self) -> int | None:
         """Bytes that this user may still write where the store lies, or None when nobody tells."""
-        folder = self.root
-        while not os.path.isdir(folder) and folder != os.path.dirname(folder):
-            folder = os.path.dirname(folder)
-        try:
-            there = os.statvfs(folder)
-        except OSError:
-            return None
-        return there.f_bavail * there.f_frsize if there.f_blocks else None
+        return rootfolder.free_space(self.root)
 
     def exists(self) -> bool:
         """Whether there is a store (or an OCI layout) at the root already."""
@@ -222,25 +245,7 @@ class LocalStore:
 
     def close(self) -> None:
         """Close what was opened; the store opens it again when it is used again."""
-        self.records.close()
-
-    def _check_root(self) -> None:
-        with translated(f"store {self.root}"):
-            try:
-                root = os.stat(self.root)
-            except FileNotFoundError as error:
-                if os.path.islink(self.root):
-                    target = os.readlink(self.root)
-                    raise FailedPrecondition(
-                        f"store {self.root}: a link to {target!r}, which does not exist;"
-                        " make that folder or remove the link"
-                    ) from error
-                return
-            except NotADirectoryError as error:
-                raise FailedPrecondition(f"store {self.root}: its parent is not a folder") from error
-            if not stat.S_ISDIR(root.st_mode):
-                raise FailedPrecondition(f"store {self.root}: not a folder; name another with --root")
-            check_version(self.paths.database)
+        self.database.close()
 
     def _ensure_root(self) -> None:
         with translated(f"store {self.root}"):
@@ -249,9 +254,15 @@ class LocalStore:
     def _stat(self, digest: Digest) -> os.stat_result:
         with translated(f"content {digest}"):
             try:
-                return os.stat(self.paths.blob(digest), follow_symlinks=False)
+                there = os.stat(self.paths.blob(digest), follow_symlinks=False)
             except FileNotFoundError as error:
                 raise NotFound(f"content {digest}: not found") from error
+        if not self.visibility.sees(digest):
+            raise NotFound(f"content {digest}: not found")
+        return there
+
+    def _is_there(self, digest: Digest) -> bool:
+        return os.path.exists(self.paths.blob(digest)) and self.visibility.sees(digest)
 
     def _info(self, digest: Digest, there: os.stat_result, *, labels: bool) -> Info:
         created = ingests.from_timestamp(there.st_mtime)
@@ -266,13 +277,24 @@ class LocalStore:
 
     def _walk(self, match: Callable[[Adaptor], bool] | None, *, labels: bool) -> Iterator[Info]:
         with translated(f"store {self.root}"):
-            for digest, entry in self.paths.blob_entries():
-                try:
-                    info = self._info(digest, entry.stat(follow_symlinks=False), labels=labels)
-                except FileNotFoundError:  # deleted since the folder was read
-                    continue
+            for digest, there in self._files():
+                info = self._info(digest, there, labels=labels)
                 if match is None or match(info_adaptor(info)):
                     yield info
+
+    def _files(self) -> Iterator[tuple[Digest, os.stat_result]]:
+        """The files of the blobs that the namespace sees."""
+        if not self.visibility.is_default:
+            for text in self.visibility.digests():
+                digest = Digest(text)
+                with suppress(FileNotFoundError):  # a row that a crash left, or deleted since
+                    yield digest, os.stat(self.paths.blob(digest), follow_symlinks=False)
+            return
+        everything = self.visibility.is_everything()
+        for digest, entry in self.paths.blob_entries():
+            if everything or self.visibility.sees(digest):
+                with suppress(FileNotFoundError):  # deleted since the folder was read
+                    yield digest, entry.stat(follow_symlinks=False)
 
     def _statuses(self, match: Callable[[Adaptor], bool] | None) -> Iterator[Status]:
         with translated(f"store {self.root}"):
@@ -280,40 +302,6 @@ class LocalStore:
                 status = ingests.status(paths)
                 if status is not None and (match is None or match(status_adaptor(status))):
                     yield status
-
-    def _watch(
-        self,
-        ref: str,
-        paths: IngestPaths,
-        fd: int,
-        on_progress: Callable[[Status], None] | None,
-        timeout: float | None,
-    ) -> Digest | None:
-        """The lock file outlives its name while we hold it open, and says how the ingest ended."""
-        waited, look = 0.0, 0
-        while filelock.is_held(fd):
-            if timeout is not None and waited >= timeout:
-                owner = ingests.owner_of(filelock.read_fields(fd))
-                raise DeadlineExceeded(
-                    f"{ingests.locked(ref, owner, ingests.from_timestamp(self.now()))}; waited {timeout:g} s"
-                )
-            if on_progress:
-                on_progress(self._followed(ref, paths, fd))
-            pause = _FOLLOW_PAUSES[min(look, len(_FOLLOW_PAUSES) - 1)]
-            self.sleep(pause)
-            waited, look = waited + pause, look + 1
-        return ingests.result_of(filelock.read_fields(fd))
-
-    def _followed(self, ref: str, paths: IngestPaths, fd: int) -> Status:
-        """Of an ingest whose lock is held; before its first byte and after its last one, too, or whoever
-        follows could not give up beside an owner that was stopped there."""
-        with translated(f"ingest {ref!r}"):
-            status = ingests.status(paths)
-            if status is not None:
-                return status
-            owner = ingests.owner_of(filelock.read_fields(fd))
-        since = owner.since or ingests.from_timestamp(self.now())
-        return Status(ref, 0, None, None, started=since, updated=since, owner=owner)
 
     def _lock(self, ref: str, paths: IngestPaths) -> FileLock:
         """Hold the ingest, its folder made when missing."""
@@ -337,6 +325,7 @@ class LocalStore:
         self, ref: str, *, total: int | None, expected: Digest | None, replace: bool = False
     ) -> LocalWriter:
         check_ref(ref)
+        self.visibility.make_namespace()
         if total is not None and total < 0:
             raise InvalidArgument(f"ingest {ref!r}: total {total} is negative")
         with translated(f"ingest {ref!r}"):
@@ -353,7 +342,13 @@ class LocalStore:
                 raise
 
     def _refuse_known(self, expected: Digest | None, paths: IngestPaths | None = None) -> None:
-        if expected is None or not os.path.exists(self.paths.blob(expected)):
+        if expected is None:
+            return
+        self.visibility.hold((expected,))
+        if not os.path.exists(self.paths.blob(expected)):
+            return
+        seen = self.visibility.sees(expected)
+        if not seen and not (self.visibility.is_shared(expected) and self.visibility.share(expected)):
             return
         if paths is not None:
             ingests.discard(paths)
@@ -378,6 +373,8 @@ class LocalStore:
                 if os.path.exists(leftover):
                     fsops.unlink(leftover)
             fsops.put_text(paths.ref, ref)
+            if self.namespace != DEFAULT_NAMESPACE:
+                fsops.put_text(paths.namespace, self.namespace)
             fsops.put_text(paths.started, ingests.time_text(now))
         fsops.put_text(paths.updated, ingests.time_text(now))
         if total is not None:
@@ -388,7 +385,7 @@ class LocalStore:
             ref,
             paths=paths,
             store=self.paths,
-            records=self.records,
+            visibility=self.visibility,
             lock=lock,
             expected=expected or ingests.expected(paths),
             total=total or ingests.total(paths),

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING
 
 from distore._internal import filelock
 from distore.content.local import ingests as notes
-from distore.content.local.paths import IngestPaths, named
+from distore.content.local.paths import IngestPaths, Paths, named
 from distore.content.local.problem import Problem
 from distore.oci.digest import HEX_LENGTHS, Digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from distore.content.local.paths import Paths
 
 
 def strays(paths: Paths) -> Iterator[Problem]:
@@ -34,10 +32,11 @@ def strays(paths: Paths) -> Iterator[Problem]:
 
 def ingests(paths: Paths, *, dry_run: bool, sleep: Callable[[float], None]) -> Iterator[Problem]:
     """Ingests that no listing can name, and what a crash left of ended ones."""
-    for ingest in paths.ingest_folders():
+    for ingest in paths.all_ingest_folders():
         ref = notes.note(ingest.ref)
         data = os.path.exists(ingest.data)
-        if data and ref is not None and paths.ingest(ref).folder == ingest.folder:
+        owner = Paths(paths.root, namespace=ingest.owning_namespace())
+        if data and ref is not None and owner.ingest(ref).folder == ingest.folder:
             continue
         if not data:
             yield from _leftover(ingest, dry_run=dry_run, sleep=sleep)

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
     from distore._internal.filelock import FileLock
-    from distore.content.local.labels import Records
     from distore.content.local.paths import IngestPaths, Paths
+    from distore.content.local.visibility import Visibility
     from distore.content.store import Input, Status
 
 # The note of the frontier is written again after that many bytes; a crash loses at most those.
@@ -57,7 +57,7 @@ class LocalWriter:
         *,
         paths: IngestPaths,
         store: Paths,
-        records: Records,
+        visibility: Visibility,
         lock: FileLock,
         expected: Digest | None,
         total: int | None = None,
@@ -66,13 +66,13 @@ class LocalWriter:
         self._ref = ref
         self._paths = paths
         self._store = store
-        self._records = records
+        self._visibility = visibility
         self._lock = lock
         self._expected = expected
         self._replace = replace
         self._to_reserve = total or 0  # bytes; 0 once it is done
         self._subject = f"ingest {ref!r}"
-        self._fd = _open_data(paths.data)
+        self._fd = ingests.open_data(paths.data)
         self._algorithm = expected.algorithm if expected else DEFAULT_ALGORITHM
         self._noted: int | None = None  # what the frontier note on disk says
         self._unnoted = 0  # bytes that arrived since
@@ -267,7 +267,9 @@ class LocalWriter:
     def _publish(self, digest: Digest, labels: Mapping[str, str]) -> None:
         """The order is the durability contract (docs/formats/store.md#commit). Do not reorder."""
         target = self._store.blob(digest)
-        if not self._replace and self._is_there(target):
+        self._visibility.hold((digest,))
+        # Where only another namespace sees it these bytes take their own place, and prove that they are had.
+        if not self._replace and self._is_there(target) and self._visibility.sees(digest):
             self._finish(digest)
             raise AlreadyExists(f"content {digest} already exists", subject=digest)
         if self._noted is not None:  # a write that failed behind a gap may have left bytes there
@@ -275,11 +277,15 @@ class LocalWriter:
         self._sync()
         fsops.set_mode(self._fd, BLOB_MODE)
         fsops.ensure_directory(os.path.dirname(target))
+        if self._replace:
+            self._move(target)
+        else:
+            self._visibility.publish(digest, labels, lambda: self._move(target))
+        self._finish(digest)
+
+    def _move(self, target: str) -> None:
         fsops.rename(self._paths.data, target)
         fsops.sync_directory(os.path.dirname(target))
-        if labels:
-            self._records.set_labels(digest, labels)
-        self._finish(digest)
 
     def _sync(self) -> None:
         try:
@@ -374,26 +380,3 @@ class LocalWriter:
     def _check_open(self, what: str) -> None:
         if self._fd < 0:
             raise FailedPrecondition(f"{self._subject}: {what} on a closed writer")
-
-
-def _open_data(path: str) -> int:
-    _let_go_of_a_link(path)
-    try:
-        return fsops.open_file(path)
-    except PermissionError:
-        if not os.path.exists(path):
-            raise
-        # A crash after the commit made the data read-only and before it was renamed.
-        fsops.make_writable(path)
-        return fsops.open_file(path)
-
-
-def _let_go_of_a_link(path: str) -> None:
-    """Data that is a second name of somebody's file was left by an ingest that linked it and was
-    not committed. Writing it would write that file: only the name goes."""
-    try:
-        linked = os.lstat(path).st_nlink > 1
-    except FileNotFoundError:
-        return
-    if linked:
-        fsops.unlink(path)
