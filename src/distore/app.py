@@ -8,14 +8,19 @@ from typing import TYPE_CHECKING
 from distore.errors import NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from distore.config import Config
     from distore.content.local.check import Check, Suppliers
     from distore.content.local.store import LocalStore
     from distore.content.store import Provider
     from distore.errors import Unavailable
+    from distore.metadata.collector import Collector
+    from distore.metadata.db import Metadata
     from distore.metadata.images import Images
+    from distore.metadata.leases import Leases
+    from distore.metadata.namespaces import Namespaces
     from distore.oci.digest import Digest
     from distore.oci.reference import Reference
     from distore.remotes.credentials import Credential
@@ -37,17 +42,21 @@ class App:
         self._note = note
         self._content: LocalStore | None = None
         self._resolver: HttpResolver | None = None
-        self._images: Images | None = None
+        self._metadata: Metadata | None = None
 
     @property
     def content(self) -> LocalStore:
         """The content store at ``config.root``.
 
         Raises:
-            FailedPrecondition, UnsupportedStore: As LocalStore.
+            FailedPrecondition, UnsupportedStore, InvalidArgument: As LocalStore.
         """
         if self._content is None:
-            self._content = self.open_store(self.config.root)
+            from distore.content.local.store import LocalStore
+
+            self._content = LocalStore(
+                self.config.root, namespace=self.config.namespace, command=self.config.command
+            )
         return self._content
 
     def open_store(self, root: str) -> LocalStore:
@@ -100,15 +109,49 @@ class App:
         return verify(server, credential, self.config.registry or RegistryOptions())
 
     @property
+    def metadata(self) -> Metadata:
+        """What the store knows beyond its blobs, in the namespace of ``config``."""
+        if self._metadata is None:
+            from distore.metadata.db import Metadata
+
+            self._metadata = Metadata(self.content, command=self.config.command)
+        return self._metadata
+
+    @property
     def images(self) -> Images:
-        """The names in the store."""
-        if self._images is None:
-            import time
+        """The names in the namespace."""
+        return self.metadata.images
 
-            from distore.metadata.images import Images
+    @property
+    def leases(self) -> Leases:
+        """The leases of the namespace."""
+        return self.metadata.leases
 
-            self._images = Images(self.content.records, now=time.time)
-        return self._images
+    @property
+    def namespaces(self) -> Namespaces:
+        """All namespaces of the store."""
+        return self.metadata.namespaces
+
+    @property
+    def collector(self) -> Collector:
+        """The garbage collector of the store."""
+        return self.metadata.collector
+
+    def leased(self, purpose: str) -> AbstractContextManager[LocalStore]:
+        """The content store, of which everything that is used stays until the block ends.
+
+        Args:
+            purpose: What the lease is for, in a word, for ``dist leases``.
+        """
+        return self.metadata.leased(purpose)
+
+    def collect(self) -> None:
+        """Remove what nothing reaches; returns when it is gone."""
+        self.metadata.collect()
+
+    def discard(self, digests: Iterable[Digest]) -> None:
+        """Remove those of ``digests`` that nothing reaches."""
+        self.metadata.discard(digests)
 
     @property
     def copier(self) -> Copier:

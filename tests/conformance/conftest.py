@@ -8,5 +8,7 @@ pytest.register_assert_rewrite(
     "distore.testing.content_blobs",
     "distore.testing.content_ingests",
     "distore.testing.content_writing",
+    "distore.testing.lease_suite",
+    "distore.testing.namespace_suite",
     "distore.testing.remote_suite",
 )

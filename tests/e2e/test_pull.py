@@ -56,7 +56,10 @@ def store(tmp_path: Path) -> LocalStore:
 
 def names(store: LocalStore) -> dict[str, str]:
     try:
-        return {image.name: image.target.digest for image in Images(store.records, now=time.time).list()}
+        return {
+            image.name: image.target.digest
+            for image in Images(store.database, namespace="default", now=time.time).list()
+        }
     finally:
         store.close()
 

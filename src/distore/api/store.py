@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import time
+from contextlib import contextmanager
 from copy import copy as _shallow
 from typing import TYPE_CHECKING, Self
 
@@ -12,17 +12,19 @@ from distore.api.interrupt import Interrupt
 from distore.api.registry import Registry
 from distore.api.transfers import copy_options, default_platform, this_platform, transfer
 from distore.content.local.store import LocalStore
-from distore.metadata.images import Images as Records
+from distore.metadata.db import Metadata
 from distore.oci.digest import HEX_LENGTHS, Digest
 from distore.oci.reference import Reference
 from distore.transfer.endname import EndName, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
     from typing import Unpack
 
     from distore.api.settings import Path
     from distore.api.transfers import CopyKeywords, TransferKeywords
+    from distore.metadata.leases import Leases
+    from distore.metadata.namespaces import Namespaces
     from distore.transfer.copy import CopyOptions
     from distore.transfer.progress import Event
 
@@ -44,21 +46,64 @@ class Store:
     Args:
         root: The store's folder; it appears with the first blob.
         registry: How registries are reached; None: without credentials.
-        command: What locks of this store name as their owner.
+        command: What locks and leases of this store name as their owner.
+        namespace: Whose blobs, images and leases these are; bytes are shared by all.
     Raises:
         FailedPrecondition: ``root`` is a file.
         UnsupportedStore: Made by a newer version.
+        InvalidArgument: A bad name for a namespace.
     """
 
     def __init__(
-        self, root: Path = ".content", *, registry: Registry | None = None, command: str = "python"
+        self,
+        root: Path = ".content",
+        *,
+        registry: Registry | None = None,
+        command: str = "python",
+        namespace: str = "default",
     ) -> None:
-        self.content = LocalStore(os.fspath(root), command=command)
         self._command = command
-        self._records = Records(self.content.records, now=time.time)
-        self.images = Images(self._records)
+        self._bind(LocalStore(os.fspath(root), command=command, namespace=namespace))
         self._resolvers = (registry or Registry()).resolvers(self.content.root)
         self._interrupt = Interrupt()
+
+    def _bind(self, content: LocalStore) -> None:
+        self.content = content
+        self._metadata = Metadata(content, command=self._command)
+        self.images = Images(self._metadata.images)
+
+    @property
+    def leases(self) -> Leases:
+        """What keeps content from the collector beside images."""
+        return self._metadata.leases
+
+    @property
+    def namespaces(self) -> Namespaces:
+        """All namespaces of the store."""
+        return self._metadata.namespaces
+
+    def namespace(self, name: str) -> Self:
+        """The same store as another namespace sees it; close the first one only.
+
+        Raises:
+            InvalidArgument: A bad name.
+        """
+        view = _shallow(self)
+        view._bind(self.content.view(namespace=name))
+        return view
+
+    @contextmanager
+    def lease(self, purpose: str = "python") -> Iterator[Self]:
+        """The same store under a lease: everything that is looked up, read or brought through it stays
+        until the block ends, whatever a collector does meanwhile. It ends with the process, too.
+
+        Args:
+            purpose: What for, in a word, for ``dist leases``.
+        """
+        with self._metadata.leased(purpose) as content:
+            view = _shallow(self)
+            view._bind(content)
+            yield view
 
     def pull(
         self, reference: str | Reference, **options: Unpack[TransferKeywords]
@@ -131,8 +176,7 @@ class Store:
             resolvers=self._resolvers,
             interrupt=self._interrupt,
             command=self._command,
-            content=self.content,
-            images=self._records,
+            metadata=self._metadata,
         )
 
 

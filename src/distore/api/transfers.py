@@ -16,10 +16,12 @@ from distore.transfer.pace import DEFAULT_CONCURRENCY, MAX_CONCURRENCY, Stop
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from contextlib import AbstractContextManager
 
     from distore.api.interrupt import Interrupt
     from distore.api.resolvers import Resolvers
     from distore.images.image import ImageStore
+    from distore.metadata.db import Metadata
     from distore.remotes.http.resolver import HttpResolver
     from distore.transfer.progress import Event
 
@@ -46,7 +48,7 @@ class Ends:
     """The ends of one transfer.
 
     Args:
-        content, images: The store, or None where none was named.
+        metadata: The store with its names, or None where none was named.
     """
 
     def __init__(
@@ -54,32 +56,37 @@ class Ends:
         resolver: HttpResolver,
         *,
         command: str = "python",
-        content: LocalStore | None = None,
-        images: ImageStore | None = None,
+        metadata: Metadata | None = None,
     ) -> None:
         self.resolver = resolver
         self._command = command
-        self._content = content
-        self._images = images
+        self._metadata = metadata
         self.stop = Stop()
 
     @property
-    def content(self) -> LocalStore:
-        """The store.
+    def metadata(self) -> Metadata:
+        """The store with its names.
 
         Raises:
             InvalidArgument: There is none.
         """
-        if self._content is None:
+        if self._metadata is None:
             raise InvalidArgument("copy: one end is store:, and no store is named; name one with store=")
-        return self._content
+        return self._metadata
+
+    @property
+    def content(self) -> LocalStore:
+        """The store; see ``metadata``."""
+        return self.metadata.content
 
     @property
     def images(self) -> ImageStore:
-        """The names in it; see ``content``."""
-        if self._images is None:
-            raise InvalidArgument("copy: one end is store:, and no store is named; name one with store=")
-        return self._images
+        """The names in it; see ``metadata``."""
+        return self.metadata.images
+
+    def leased(self, purpose: str, /) -> AbstractContextManager[LocalStore]:
+        """``content`` under a lease; see ``Metadata.leased``."""
+        return self.metadata.leased(purpose)
 
     def open_store(self, root: str, /) -> LocalStore:
         """A store at another folder: a layout."""
@@ -94,8 +101,7 @@ def transfer(
     resolvers: Resolvers,
     interrupt: Interrupt,
     command: str = "python",
-    content: LocalStore | None = None,
-    images: ImageStore | None = None,
+    metadata: Metadata | None = None,
 ) -> Generator[Event, None, None]:
     """Run one; closing the generator stops it at once, from another thread ``interrupt`` does.
 
@@ -104,7 +110,7 @@ def transfer(
         DistoreError: As ``Copier.copy``.
     """
     with resolvers.one(interrupt) as resolver:
-        ends = Ends(resolver, command=command, content=content, images=images)
+        ends = Ends(resolver, command=command, metadata=metadata)
         with interrupt.breaking(ends.stop.set):
             yield from Copier(ends).copy(source, destination, options)
 

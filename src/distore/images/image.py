@@ -24,7 +24,9 @@ class Image:
 
 
 class ImageStore(Protocol):
-    """Knows images by name. Durable: what a call did survives a power cut."""
+    """Knows the images of one namespace by name (containerd core/images/image.go). Durable: what a
+    call did survives a power cut. An image keeps its target from the collector, and the target what
+    its labels name."""
 
     def get(self, name: str, /) -> Image:
         """About one image.
@@ -34,16 +36,45 @@ class ImageStore(Protocol):
         """
         ...
 
-    def put(self, name: str, target: Descriptor, /) -> Image:
-        """Give ``target`` the name; one that had it before loses it."""
+    def create(self, name: str, target: Descriptor, /, *, labels: Mapping[str, str] | None = None) -> Image:
+        """Give ``target`` a name that is free.
+
+        Raises:
+            AlreadyExists: It is not.
+            InvalidArgument: An empty name, or a label over MAX_LABEL_SIZE.
+        """
         ...
 
-    def list(self) -> Iterator[Image]:
-        """Every image, by name."""
+    def put(self, name: str, target: Descriptor, /) -> Image:
+        """Give ``target`` the name; one that had it before loses it. Labels stay."""
+        ...
+
+    def update(self, image: Image, /, *fieldpaths: str) -> Image:
+        """Change the image of ``image.name`` and return it as it is now; ``updated`` becomes now.
+
+        Field paths are ``labels``, ``labels.KEY`` (set one, or remove it when ``image.labels`` lacks
+        it or has it empty), ``target`` and ``annotations`` (those of the target). Without one the target and
+        all labels are replaced.
+
+        Raises:
+            NotFound: No such image.
+            InvalidArgument: Another field path, or a label over MAX_LABEL_SIZE; nothing changed.
+        """
+        ...
+
+    def list(self, *filters: str) -> Iterator[Image]:
+        """Every image that one of ``filters`` matches (all without a filter), by name. Memory does not grow.
+
+        Filters see ``name``, ``target.digest``, ``target.mediatype``, ``labels.KEY`` and
+        ``annotations.KEY`` (of the target).
+
+        Raises:
+            InvalidArgument: A filter does not parse.
+        """
         ...
 
     def delete(self, name: str, /) -> None:
-        """Forget a name; the content stays.
+        """Forget a name; the content stays until the collector finds nothing else that needs it.
 
         Raises:
             NotFound: No such image.

@@ -1,77 +1,192 @@
-"""Images in the store's database."""
+"""Images: the ImageStore in the store's database."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
-from distore.errors import NotFound
+from distore.content.rules import check_labels, updated_labels
+from distore.errors import AlreadyExists, InvalidArgument, NotFound
 from distore.images.image import Image
 from distore.oci.descriptor import Descriptor
 from distore.oci.digest import Digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    import sqlite3
+    from collections.abc import Callable, Iterator, Mapping
 
-_GET: Final = "SELECT name, media_type, digest, size, created, updated FROM images WHERE name = ?"
-_LIST: Final = "SELECT name, media_type, digest, size, created, updated FROM images ORDER BY name"
+    from distore._internal.filters import Adaptor
+    from distore.content.local.database import Database
+
+_MAX_NAME: Final = 4096  # characters
+_COLUMNS: Final = "name, media_type, digest, size, annotations, created, updated"
+_GET: Final = f"SELECT {_COLUMNS} FROM images WHERE namespace = ? AND name = ?"  # noqa: S608
+_LIST: Final = f"SELECT {_COLUMNS} FROM images WHERE namespace = ? ORDER BY name"  # noqa: S608
+_LABELS: Final = "SELECT key, value FROM image_labels WHERE namespace = ? AND name = ? ORDER BY key"
+_ANY_LABEL: Final = "SELECT 1 FROM image_labels WHERE namespace = ? LIMIT 1"
 _PUT: Final = (
-    "INSERT INTO images (name, media_type, digest, size, created, updated) VALUES (?, ?, ?, ?, ?, ?)"
-    " ON CONFLICT (name) DO UPDATE SET media_type = excluded.media_type, digest = excluded.digest,"
-    " size = excluded.size, updated = excluded.updated"
+    "INSERT INTO images (namespace, name, media_type, digest, size, annotations, created, updated)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (namespace, name) DO UPDATE SET"
+    " media_type = excluded.media_type, digest = excluded.digest, size = excluded.size,"
+    " annotations = excluded.annotations, updated = excluded.updated"
 )
-
-
-class Database(Protocol):
-    """What is needed of the store's database."""
-
-    def query(self, statement: str, *arguments: object) -> list[tuple[object, ...]]:
-        """Rows; none while there is no database."""
-        ...
-
-    def change(self, statement: str, *arguments: object) -> int:
-        """Do it durably, in a transaction of its own; the number of rows it touched."""
-        ...
+_DELETE: Final = "DELETE FROM images WHERE namespace = ? AND name = ?"
+_REMOVE_LABELS: Final = "DELETE FROM image_labels WHERE namespace = ? AND name = ?"
+_ADD_LABEL: Final = "INSERT INTO image_labels VALUES (?, ?, ?, ?)"
 
 
 class Images:
-    """An ImageStore.
+    """The images of one namespace. Thread-safe.
 
     Args:
         now: Seconds since the epoch.
+        made: Told before a namespace may get its first image.
     """
 
-    def __init__(self, database: Database, *, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        namespace: str,
+        now: Callable[[], float],
+        made: Callable[[], None] = lambda: None,
+    ) -> None:
         self._database = database
+        self._namespace = namespace
         self._now = now
+        self._made = made
 
     def get(self, name: str, /) -> Image:
-        rows = self._database.query(_GET, name)
+        rows = self._database.query(_GET, self._namespace, name)
         if not rows:
-            raise NotFound(f"image {name}: not in the store")
-        return _image(rows[0])
+            raise _not_found(name)
+        return _image(rows[0], self._labels(name))
 
-    def put(self, name: str, target: Descriptor, /) -> Image:
-        now = round(self._now() * 1_000_000)
-        self._database.change(_PUT, name, target.media_type, target.digest, target.size, now, now)
+    def create(self, name: str, target: Descriptor, /, *, labels: Mapping[str, str] | None = None) -> Image:
+        _check_name(name)
+        check_labels(labels or {})
+        self._made()
+        with self._database.transaction() as connection:
+            if connection.execute(_GET, (self._namespace, name)).fetchone():
+                raise AlreadyExists(f"image {name}: exists already", subject=name)
+            self._write(connection, name, target)
+            self._write_labels(connection, name, labels or {})
         return self.get(name)
 
-    def list(self) -> Iterator[Image]:
-        for row in self._database.query(_LIST):
-            yield _image(row)
+    def put(self, name: str, target: Descriptor, /) -> Image:
+        _check_name(name)
+        self._made()
+        with self._database.transaction() as connection:
+            self._write(connection, name, target)
+        return self.get(name)
+
+    def update(self, image: Image, /, *fieldpaths: str) -> Image:
+        with self._database.transaction() as connection:
+            row = connection.execute(_GET, (self._namespace, image.name)).fetchone()
+            if row is None:
+                raise _not_found(image.name)
+            old = _image(row, self._labels(image.name))
+            new = _updated(old, image, fieldpaths)
+            check_labels(new.labels)
+            self._write(connection, image.name, new.target)
+            if new.labels != old.labels:
+                connection.execute(_REMOVE_LABELS, (self._namespace, image.name))
+                self._write_labels(connection, image.name, new.labels)
+        return self.get(image.name)
+
+    def list(self, *filters: str) -> Iterator[Image]:
+        if not filters:
+            return self._all(None)
+        from distore._internal.filters import parse
+
+        return self._all(parse(filters).match)  # here: a bad filter fails at the call
 
     def delete(self, name: str, /) -> None:
-        if not self._database.change("DELETE FROM images WHERE name = ?", name):
-            raise NotFound(f"image {name}: not in the store")
+        if not self._database.query(_GET, self._namespace, name):
+            raise _not_found(name)  # without making a database
+        with self._database.transaction() as connection:
+            connection.execute(_REMOVE_LABELS, (self._namespace, name))
+            if not connection.execute(_DELETE, (self._namespace, name)).rowcount:
+                raise _not_found(name)
+
+    def _all(self, match: Callable[[Adaptor], bool] | None) -> Iterator[Image]:
+        labelled = bool(self._database.query(_ANY_LABEL, self._namespace))
+        for row in self._database.stream(_LIST, self._namespace):
+            image = _image(row, self._labels(str(row[0])) if labelled else {})
+            if match is None or match(adaptor(image)):
+                yield image
+
+    def _labels(self, name: str) -> dict[str, str]:
+        return {str(key): str(value) for key, value in self._database.query(_LABELS, self._namespace, name)}
+
+    def _write(self, connection: sqlite3.Connection, name: str, target: Descriptor) -> None:
+        now = round(self._now() * 1_000_000)
+        annotations = json.dumps(dict(target.annotations), sort_keys=True) if target.annotations else None
+        row = (self._namespace, name, target.media_type, target.digest, target.size, annotations, now, now)
+        connection.execute(_PUT, row)
+
+    def _write_labels(self, connection: sqlite3.Connection, name: str, labels: Mapping[str, str]) -> None:
+        rows = [(self._namespace, name, key, value) for key, value in labels.items() if value]
+        connection.executemany(_ADD_LABEL, rows)
 
 
-def _image(row: tuple[object, ...]) -> Image:
-    name, media_type, digest, size, created, updated = row
+def adaptor(image: Image) -> Adaptor:
+    """What a filter sees of an image (containerd core/metadata/adaptors.go)."""
+
+    def field(path: tuple[str, ...]) -> str | None:
+        match path:
+            case ("name",):
+                return image.name
+            case ("target", "digest"):
+                return image.target.digest
+            case ("target", "mediatype"):
+                return image.target.media_type
+            case ("labels", *key) if key:
+                return image.labels.get(".".join(key))
+            case ("annotations", *key) if key:
+                return image.target.annotations.get(".".join(key))
+        return None
+
+    return field
+
+
+def _updated(old: Image, new: Image, fieldpaths: tuple[str, ...]) -> Image:
+    for path in fieldpaths or ("target", "labels"):
+        if path == "target":
+            old = replace(old, target=new.target)
+        elif path == "annotations":
+            old = replace(old, target=replace(old.target, annotations=new.target.annotations))
+        elif path == "labels" or path.startswith("labels."):
+            old = replace(old, labels=updated_labels(old.labels, new.labels, (path,)))
+        else:
+            raise InvalidArgument(f"field path {path[:60]!a}: want target, annotations, labels or labels.KEY")
+    return old
+
+
+def _check_name(name: str) -> None:
+    if not name or len(name) > _MAX_NAME or not name.isprintable():
+        raise InvalidArgument(f"image {name[:60]!a}: want a printable name of up to {_MAX_NAME} characters")
+
+
+def _not_found(name: str) -> NotFound:
+    return NotFound(f"image {name}: not in the store")
+
+
+def _image(row: tuple[object, ...], labels: Mapping[str, str]) -> Image:
+    name, media_type, digest, size, annotations, created, updated = row
     return Image(
         name=str(name),
-        target=Descriptor(media_type=str(media_type), digest=Digest(str(digest)), size=_number(size)),
+        target=Descriptor(
+            media_type=str(media_type),
+            digest=Digest(str(digest)),
+            size=_number(size),
+            annotations=json.loads(annotations) if isinstance(annotations, str) else {},
+        ),
         created=_moment(created),
         updated=_moment(updated),
+        labels=labels,
     )
 
 

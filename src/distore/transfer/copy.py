@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from distore.errors import FailedPrecondition, InvalidArgument, NotFound
 from distore.images.children import document_of, has_children, read_manifest
-from distore.images.gclabels import gc_labels, referrers_of
+from distore.images.gclabels import gc_labels, referrer_labels, referrers_of
 from distore.images.select import ALL
 from distore.oci.manifest import Index
 from distore.remotes.provider import RemoteImage
@@ -20,7 +20,7 @@ from distore.transfer.pace import DEFAULT_CONCURRENCY
 from distore.transfer.progress import Finished
 from distore.transfer.pull import PullOptions, PullStore, pull
 from distore.transfer.push import PushOptions, push
-from distore.transfer.storesink import SinkStore, StoreSink
+from distore.transfer.storesink import SinkStore, StoreSink, add_labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -81,6 +81,10 @@ class Ends(Protocol):
         """A store at another folder."""
         ...
 
+    def leased(self, purpose: str, /) -> AbstractContextManager[CopyStore]:
+        """``content``, of which everything that is used stays until the block ends."""
+        ...
+
 
 @runtime_checkable
 class Stoppable(Protocol):
@@ -127,10 +131,16 @@ class StoreOrigin:
 
 
 class Copier:
-    """Copies between the ends that ``ends`` gives."""
+    """Copies between the ends that ``ends`` gives.
 
-    def __init__(self, ends: Ends) -> None:
+    Args:
+        held: Ends the lease of one copy.
+    """
+
+    def __init__(self, ends: Ends, *, held: ExitStack | None = None) -> None:
         self._ends = ends
+        self._held = held
+        self._leased: CopyStore | None = None
         self._stop = ends.stop if isinstance(ends, Stoppable) else None
 
     def copy(self, source: EndName, destination: EndName, options: CopyOptions) -> Iterator[Event]:
@@ -142,17 +152,27 @@ class Copier:
         """
         if source == destination:
             raise InvalidArgument(f"copy: {source} is both the source and the destination")
+        with ExitStack() as held:
+            yield from Copier(self._ends, held=held)._copy(source, destination, options)
+
+    def _copy(self, source: EndName, destination: EndName, options: CopyOptions) -> Iterator[Event]:
         if source.kind is Kind.REGISTRY and destination.kind in (Kind.STORE, Kind.LAYOUT):
             yield from self._pull(source, destination, options)
             return
+        if source.kind is Kind.STORE:
+            self.root_of(_named(source))  # before anything is made for what is not there
+            self._hold("push" if destination.kind is Kind.REGISTRY else "copy")
         with ExitStack() as open_ends:
             origin = open_ends.enter_context(self.origin(source))
             root = origin.resolve()
-            if destination.kind is not Kind.STORE:
+            if destination.kind is Kind.STORE:
+                self._hold("copy")
+            else:
                 root = narrowed(origin, root, options.selection)
             _check_digest(destination, root)
             sink = self._sink(destination, options, open_ends)
-            yield from push(
+            referrers = _Remembered(self._referrers(source, origin, options))
+            events = push(
                 origin,
                 root,
                 sink,
@@ -160,7 +180,7 @@ class Copier:
                     selection=options.selection,
                     concurrency=options.concurrency,
                     limit_rate=options.limit_rate,
-                    referrers=self._referrers(source, origin, options),
+                    referrers=referrers.of,
                     how="pushed" if source.kind is Kind.STORE else "copied",
                 ),
                 sources=self._sources(source, destination),
@@ -168,6 +188,20 @@ class Copier:
                 pause=self._ends.resolver.sleep,
                 stop=self._stop,
             )
+            for event in events:
+                if isinstance(event, Finished) and destination.kind is Kind.STORE:
+                    for subject, found in referrers.found.items():
+                        add_labels(self._content, subject, referrer_labels(found))
+                yield event
+
+    @property
+    def _content(self) -> CopyStore:
+        return self._ends.content if self._leased is None else self._leased
+
+    def _hold(self, purpose: str) -> None:
+        """From here on everything that is used of the store stays, until the copy ends."""
+        if self._leased is None and self._held is not None:
+            self._leased = self._held.enter_context(self._ends.leased(purpose))
 
     def root_of(self, reference: Reference) -> Descriptor:
         """The root of an image of the store, by name or by the digest in the reference.
@@ -180,7 +214,7 @@ class Copier:
         except NotFound as error:
             if reference.digest is None:
                 raise NotFound(f"{error}; dist pull brings it, dist images lists what is there") from error
-        return document_of(self._ends.content, reference.digest)
+        return document_of(self._content, reference.digest)
 
     def _pull(self, source: EndName, destination: EndName, options: CopyOptions) -> Iterator[Event]:
         reference = _named(source)
@@ -188,7 +222,9 @@ class Copier:
         into_store = destination.kind is Kind.STORE
         with self._remote(reference) as image:
             root, fetcher = image.resolve(), image.fetcher
-            store = self._ends.content if into_store else self._layout(destination)
+            if into_store:
+                self._hold("pull")
+            store = self._content if into_store else self._layout(destination)
             if not into_store:
                 root = narrowed(image, root, options.selection)
         events = pull(
@@ -223,7 +259,7 @@ class Copier:
             return self._remote(_named(name))
         if name.kind is Kind.STORE:
             reference = _named(name)
-            return StoreOrigin(self._ends.content, self.root_of(reference), name=str(reference))
+            return StoreOrigin(self._content, self.root_of(reference), name=str(reference))
         if name.kind is Kind.LAYOUT:
             return LayoutOrigin(path, name.name, store=self._layout(name))
         if name.kind is Kind.OCI_ARCHIVE:
@@ -258,7 +294,7 @@ class Copier:
             def named(root: Descriptor) -> None:
                 self._ends.images.put(image, root)
 
-            return StoreSink(self._ends.content, name=image, labels=_labels, on_tag=named)
+            return StoreSink(self._content, name=image, labels=_labels, on_tag=named)
         if name.kind is Kind.LAYOUT:
             return open_ends.enter_context(LayoutSink(path, name.name, store=self._layout(name)))
         if name.kind is Kind.OCI_ARCHIVE:
@@ -290,8 +326,26 @@ class Copier:
         if source.kind is Kind.REGISTRY and _named(source).domain == registry:
             return lambda _digest: (_named(source).path,)
         if source.kind is Kind.STORE:
-            return lambda digest: repositories(self._ends.content.info(digest).labels, registry)
+            return lambda digest: repositories(self._content.info(digest).labels, registry)
         return lambda _digest: ()
+
+
+class _Remembered:
+    """What refers to the documents of one copy, for the labels that keep it."""
+
+    def __init__(self, list_of: Callable[[Digest], Iterable[Descriptor]] | None) -> None:
+        self._list_of = list_of
+        self.found: dict[Digest, tuple[Descriptor, ...]] = {}
+
+    @property
+    def of(self) -> Callable[[Digest], Iterable[Descriptor]] | None:
+        """As it was given."""
+        return None if self._list_of is None else self._look
+
+    def _look(self, digest: Digest) -> Iterable[Descriptor]:
+        assert self._list_of is not None
+        self.found[digest] = found = tuple(filter(has_children, self._list_of(digest)))
+        return found
 
 
 def narrowed(origin: Provider, root: Descriptor, selection: Selection) -> Descriptor:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from distore._internal.pool import gather
 from distore._internal.retry import Retrier
 from distore.content.blobs import open_writer
-from distore.content.rules import check_labels
 from distore.content.store import IngestManager, Manager, Provider
-from distore.errors import AlreadyExists, DataLoss, InvalidArgument, NotFound
+from distore.errors import AlreadyExists, DataLoss, NotFound
 from distore.images.children import read_manifest
 from distore.images.gclabels import gc_labels, referrer_labels
 from distore.images.select import ALL
@@ -25,6 +23,7 @@ from distore.transfer.crew import Crew, SegmentIngester
 from distore.transfer.pace import DEFAULT_CONCURRENCY, Stop, Throttle
 from distore.transfer.progress import Done, Finished, Noted, Planned, Resolved
 from distore.transfer.space import check_space
+from distore.transfer.storesink import add_labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -223,20 +222,20 @@ class _Pull:
         parsed = parse_manifest(data, media_type=descriptor.media_type, subject=descriptor.digest)
         labels = {**self._source, **gc_labels(parsed)} if self._options.labels else {}
         ref = ref_key(descriptor.media_type, descriptor.digest)
-        with (
-            suppress(AlreadyExists),
-            open_writer(
+        try:
+            with open_writer(
                 self._store,
                 ref,
                 total=len(data),
                 expected=descriptor.digest,
                 on_locked="follow",
                 on_progress=lambda _status: self.stop.check(),
-            ) as writer,
-        ):
-            writer.truncate()
-            writer.write(data)
-            writer.commit(size=len(data), labels=labels)
+            ) as writer:
+                writer.truncate()
+                writer.write(data)
+                writer.commit(size=len(data), labels=labels)
+        except AlreadyExists:  # by another process, or of another namespace
+            self._label(descriptor.digest, labels)
         return parsed
 
     def _is_here(self, blob: Descriptor) -> bool:
@@ -260,15 +259,8 @@ class _Pull:
 
     def _label(self, digest: Digest, wanted: dict[str, str]) -> None:
         """What a document keeps, should the one who stored it not have said so."""
-        info = self._store.info(digest)
-        added = {key: value for key, value in wanted.items() if key not in info.labels}
-        if not (added and self._options.labels):
-            return
-        with suppress(InvalidArgument):
-            check_labels(added)
-            self._store.update(
-                info._replace(labels={**info.labels, **added}), *(f"labels.{key}" for key in added)
-            )
+        if self._options.labels:
+            add_labels(self._store, digest, wanted)
 
     def _retrying(self, error: Unavailable, pause: float, left: int) -> None:
         self._notes.append(Noted(text=f"{error}; trying again in {pause:.1f} s ({left} left)"))

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
 from distore.content.blobs import open_writer
-from distore.content.store import Follower, Store
-from distore.errors import AlreadyExists, DigestMismatch, FailedPrecondition, Locked, NotFound
+from distore.content.rules import check_labels
+from distore.content.store import Follower, Manager, Store
+from distore.errors import (
+    AlreadyExists,
+    DigestMismatch,
+    FailedPrecondition,
+    InvalidArgument,
+    Locked,
+    NotFound,
+)
 from distore.oci.digest import Digest
 from distore.remotes.mismatch import wrong_digest
 from distore.remotes.refkey import ref_key
@@ -65,7 +74,7 @@ class StoreSink:
         on_progress: Callable[[int], None] = lambda _offset: None,
     ) -> str:
         if self.exists(descriptor):
-            return "present"
+            return self._present(descriptor, provider)
         ref = ref_key(descriptor.media_type, descriptor.digest)
         with provider.reader(descriptor.digest) as reader:
             check_size(reader, descriptor)
@@ -81,7 +90,7 @@ class StoreSink:
                         )
                     return "pushed"
                 except AlreadyExists:
-                    return "present"
+                    return self._present(descriptor, provider)
                 except DigestMismatch as error:
                     # None of these bytes can be told right from wrong.
                     self._abort(ref)
@@ -97,6 +106,11 @@ class StoreSink:
 
     def close(self) -> None:
         """The store is its owner's to close."""
+
+    def _present(self, descriptor: Descriptor, provider: Provider) -> str:
+        """Whoever stored it may not have said what it keeps."""
+        add_labels(self._store, descriptor.digest, self._labels(descriptor, provider))
+        return "present"
 
     def _writer(self, ref: str, descriptor: Descriptor, on_progress: Callable[[int], None]) -> Writer:
         expected: Digest | None = descriptor.digest
@@ -127,6 +141,21 @@ class StoreSink:
             self._store.abort(ref)
         except (NotFound, Locked):  # somebody took it up or ended it since
             return
+
+
+def add_labels(store: Manager, digest: Digest, wanted: Mapping[str, str]) -> None:
+    """Set those of ``wanted`` that a blob lacks; what it has stays. Labels that are too long are
+    left out, all of them."""
+    if not wanted:
+        return
+    info = store.info(digest)
+    added = {key: value for key, value in wanted.items() if key not in info.labels}
+    if not added:
+        return
+    with suppress(InvalidArgument):
+        check_labels(added)
+        labels = {**info.labels, **added}
+        store.update(info._replace(labels=labels), *(f"labels.{key}" for key in added))
 
 
 def _resume(writer: Writer, descriptor: Descriptor) -> bool:

@@ -1,0 +1,116 @@
+"""Metadata: all that a store knows beyond its blobs, as one namespace sees it."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from distore.content.local.visibility import mark_namespaces
+from distore.errors import ReadOnly
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from distore.content.local.store import LocalStore
+    from distore.metadata.collector import Collector
+    from distore.metadata.images import Images
+    from distore.metadata.leases import Leases
+    from distore.metadata.namespaces import Namespaces
+    from distore.oci.digest import Digest
+
+
+class Metadata:
+    """The parts beside ``content``, each made when it is first asked for.
+
+    Args:
+        command: What leases name as their owner.
+        now: Seconds since the epoch.
+        sleep: Waits that many seconds.
+    """
+
+    def __init__(
+        self,
+        content: LocalStore,
+        *,
+        command: str,
+        now: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.content = content
+        self._command = command
+        self._now = now
+        self._sleep = sleep
+
+    @property
+    def images(self) -> Images:
+        """The names."""
+        from distore.metadata.images import Images
+
+        return Images(
+            self.content.database,
+            namespace=self.content.namespace,
+            now=self._now,
+            made=self.content.visibility.make_namespace,
+        )
+
+    @property
+    def leases(self) -> Leases:
+        """The leases."""
+        from distore.metadata.leases import Leases
+
+        return Leases(
+            self.content.database,
+            folder=self.content.paths.leases,
+            namespace=self.content.namespace,
+            command=self._command,
+            now=self._now,
+            sleep=self._sleep,
+            made=self.content.visibility.make_namespace,
+        )
+
+    @property
+    def namespaces(self) -> Namespaces:
+        """All namespaces of the store."""
+        from distore.metadata.namespaces import Namespaces
+
+        return Namespaces(
+            self.content.database, mark=lambda: mark_namespaces(self.content.paths), now=self._now
+        )
+
+    @property
+    def collector(self) -> Collector:
+        """The garbage collector, which looks at all namespaces."""
+        from distore.metadata.collector import Collector
+
+        return Collector(self.content, lease_is_live=self.leases.is_live, now=self._now)
+
+    @contextmanager
+    def leased(self, purpose: str) -> Iterator[LocalStore]:
+        """``content``, of which everything that is used stays until the block ends.
+
+        A store that takes no writes has no collector either: nothing is held there.
+
+        Args:
+            purpose: What the lease is for, in a word, for ``dist leases``.
+        """
+        if self.content.visibility.lease is not None:  # the one that is held goes on
+            yield self.content
+            return
+        with ExitStack() as stack:
+            try:
+                lease = stack.enter_context(self.leases.held(purpose))
+            except ReadOnly:
+                view = self.content
+            else:
+                view = self.content.view(lease=lease.id)
+            yield view
+
+    def collect(self) -> None:
+        """Remove what nothing reaches; returns when it is gone."""
+        for _ in self.collector.collect():
+            pass
+
+    def discard(self, digests: Iterable[Digest]) -> None:
+        """Remove those of ``digests`` that nothing reaches."""
+        self.collector.discard(digests)
