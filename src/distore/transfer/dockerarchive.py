@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from distore.oci.manifest import Manifest
     from distore.transfer.tarindex import Member
 
-_LAYERS = {
+LAYER_TYPES = {
     None: mediatypes.OCI_LAYER,
     "gzip": mediatypes.OCI_LAYER_GZIP,
     "zstd": mediatypes.OCI_LAYER_ZSTD,
@@ -129,7 +129,7 @@ class DockerArchiveOrigin:
         layers = [
             self._layer(name, diff_id, known) for name, diff_id in zip(entry.layers, diff_ids, strict=True)
         ]
-        self._manifest = _manifest(config, layers)
+        self._manifest = made_manifest(config, layers)
         if len(self._manifest) > MAX_MANIFEST_SIZE:
             raise ResourceExhausted(
                 f"{self._subject}: {len(layers)} layers make a manifest of {len(self._manifest)} bytes,"
@@ -196,7 +196,7 @@ class DockerArchiveOrigin:
                 hasher = new_hasher(DEFAULT_ALGORITHM)
                 pour(reader, hasher.update, offset=0, subject=self._subject)
             digest = Digest.from_hasher(DEFAULT_ALGORITHM, hasher)
-            descriptor = Descriptor(media_type=_LAYERS[kind], digest=digest, size=member.size)
+            descriptor = Descriptor(media_type=LAYER_TYPES[kind], digest=digest, size=member.size)
             known[member.offset] = descriptor
             self._members.setdefault(digest, member)
         # What is compressed can only be told by unpacking it, which whoever runs the image does.
@@ -350,7 +350,7 @@ class DockerArchiveSink:
         return manifest
 
 
-def _manifest(config: Descriptor, layers: Sequence[Descriptor]) -> bytes:
+def made_manifest(config: Descriptor, layers: Sequence[Descriptor]) -> bytes:
     """An OCI manifest: only OCI has media types for every way in which layers are packed."""
     document = {
         "schemaVersion": 2,

@@ -50,7 +50,7 @@ class LayoutOrigin:
 
     def resolve(self) -> Descriptor:
         subject = f"oci:{self._root}"
-        index = _read_index(self._root, subject)
+        index = read_index(self._root, subject)
         if index is None:
             raise NotFound(f"{subject}: no image layout there ({ociindex.INDEX_FILE} is missing)")
         return index.select(self._tag, subject=subject)
@@ -91,12 +91,12 @@ class LayoutSink(StoreSink):
         subject = f"oci:{self._root}"
         with translated(subject):
             fsops.ensure_directory(self._root)
-        with translated(subject), _locked(self._root):
-            index = _read_index(self._root, subject) or ImageIndex.empty()
+        with translated(subject), index_lock(self._root):
+            index = read_index(self._root, subject) or ImageIndex.empty()
             data = index.with_image(descriptor, self._tag).to_bytes(subject=subject)
-            if _read(self._root, ociindex.LAYOUT_FILE, ociindex.MAX_LAYOUT_SIZE, subject) is None:
-                _replace(self._root, ociindex.LAYOUT_FILE, ociindex.LAYOUT)
-            _replace(self._root, ociindex.INDEX_FILE, data)
+            if read_file(self._root, ociindex.LAYOUT_FILE, ociindex.MAX_LAYOUT_SIZE, subject) is None:
+                replace_file(self._root, ociindex.LAYOUT_FILE, ociindex.LAYOUT)
+            replace_file(self._root, ociindex.INDEX_FILE, data)
         self.close()
 
     def close(self) -> None:
@@ -117,15 +117,15 @@ def _name(root: str, tag: str | None) -> str:
     return f"oci:{root}" + (f":{tag}" if tag else "")
 
 
-def _read_index(root: str, subject: str) -> ImageIndex | None:
-    layout = _read(root, ociindex.LAYOUT_FILE, ociindex.MAX_LAYOUT_SIZE, subject)
+def read_index(root: str, subject: str) -> ImageIndex | None:
+    layout = read_file(root, ociindex.LAYOUT_FILE, ociindex.MAX_LAYOUT_SIZE, subject)
     if layout is not None:  # many folders are used as layouts without the file
         ociindex.check_layout(layout, subject=subject)
-    data = _read(root, ociindex.INDEX_FILE, ociindex.MAX_INDEX_SIZE, subject)
+    data = read_file(root, ociindex.INDEX_FILE, ociindex.MAX_INDEX_SIZE, subject)
     return None if data is None else ImageIndex.parse(data, subject=subject)
 
 
-def _read(root: str, name: str, limit: int, subject: str) -> bytes | None:
+def read_file(root: str, name: str, limit: int, subject: str) -> bytes | None:
     """A whole small file of the layout, None when it is missing."""
     with translated(f"{subject}: {name}"):
         try:
@@ -142,7 +142,7 @@ def _read(root: str, name: str, limit: int, subject: str) -> bytes | None:
             return file.read(limit)
 
 
-def _replace(root: str, name: str, data: bytes) -> None:
+def replace_file(root: str, name: str, data: bytes) -> None:
     """Put a whole file in place of another, durably; the caller holds the lock."""
     path = os.path.join(root, name)
     temporary = os.path.join(root, f".{name}.tmp")  # one name: a crash leaves one file at most
@@ -158,7 +158,7 @@ def _replace(root: str, name: str, data: bytes) -> None:
 
 
 @contextmanager
-def _locked(root: str) -> Iterator[None]:
+def index_lock(root: str) -> Iterator[None]:
     """Wait for the lock of the layout's index and hold it; its file goes with it."""
     path = os.path.join(root, _LOCK)
     while True:

@@ -70,7 +70,7 @@ class TarArchive:
 
     def find(self, name: str) -> Member | None:
         """A regular file by its name; links are followed within the archive."""
-        found = _clean(name) or ""
+        found = clean_name(name) or ""
         for _ in range(_MAX_LINKS):
             if found not in self._links:
                 return self._files.get(found)
@@ -133,7 +133,7 @@ class TarArchive:
         room = MAX_NAMES
         with translated(self._subject):
             for info, offset in _members(self._fd, self._subject):
-                name = _clean(info.name)
+                name = clean_name(info.name)
                 if name is None:
                     continue
                 room -= len(name) + min(len(info.linkname), MAX_NAME)
@@ -147,7 +147,7 @@ class TarArchive:
                 if info.issym() or info.islnk():
                     # A symbolic link is relative to its own folder, a hard link to the archive.
                     folder = posixpath.dirname(name) if info.issym() else ""
-                    target = _clean(posixpath.normpath(posixpath.join(folder, info.linkname)))
+                    target = clean_name(posixpath.normpath(posixpath.join(folder, info.linkname)))
                     if target is not None:
                         self._links[name] = target
 
@@ -189,9 +189,9 @@ def _members(fd: int, subject: str) -> Iterator[tuple[tarfile.TarInfo, int]]:
                 raise ResourceExhausted(f"{subject}: an extension header of {info.size} bytes")
             data = os.pread(fd, info.size, offset)
             if info.type != _PAX_GLOBAL:  # those say nothing that is needed here
-                changes.update(_extension(info.type, data, subject))
+                changes.update(read_extension(info.type, data, subject))
         else:
-            _apply(info, changes, subject)
+            apply_extension(info, changes, subject)
             changes = {}
             yield info, offset
         if not (info.isreg() or info.type not in tarfile.SUPPORTED_TYPES or info.type in b"LKxg"):
@@ -219,7 +219,7 @@ def _header(fd: int, offset: int, subject: str) -> tarfile.TarInfo | None:
     return info
 
 
-def _extension(kind: bytes, data: bytes, subject: str) -> dict[str, str]:
+def read_extension(kind: bytes, data: bytes, subject: str) -> dict[str, str]:
     """What an extension header says about the next member."""
     if kind == _PAX:
         return _pax(data, subject)
@@ -243,7 +243,7 @@ def _pax(data: bytes, subject: str) -> dict[str, str]:
     return records
 
 
-def _apply(info: tarfile.TarInfo, changes: dict[str, str], subject: str) -> None:
+def apply_extension(info: tarfile.TarInfo, changes: dict[str, str], subject: str) -> None:
     info.name = changes.get("path", info.name)
     info.linkname = changes.get("linkpath", info.linkname)
     size = changes.get("size")
@@ -253,7 +253,7 @@ def _apply(info: tarfile.TarInfo, changes: dict[str, str], subject: str) -> None
         info.size = int(size)
 
 
-def _clean(name: str) -> str | None:
+def clean_name(name: str) -> str | None:
     """A name as it is looked up; None for one that no image archive has."""
     while name.startswith("./"):
         name = name[2:]

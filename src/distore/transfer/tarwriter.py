@@ -63,9 +63,14 @@ class TarWriter:
         self._overwrite = overwrite
         self._subject = subject
         self._offset = 0
-        with translated(subject):
-            self._check_target()
-            self._temporary, self._fd = self._create()
+        self._temporary, self._fd = "", -1
+        try:
+            with translated(subject):
+                self._check_target()
+                self._create()
+        except BaseException:  # a signal, too
+            self._remove()
+            raise
 
     def write(self, data: ReadableBuffer) -> None:
         """Append raw bytes."""
@@ -127,17 +132,22 @@ class TarWriter:
         if fd < 0:
             return
         os.close(fd)
-        with translated(self._subject), suppress(FileNotFoundError):  # it has its name
-            fsops.unlink(self._temporary)
+        self._remove()
 
-    def _create(self) -> tuple[str, int]:
+    def _create(self) -> None:
         for number in count():
-            path = f"{self._path}.tmp-{os.getpid()}-{number}"
+            self._temporary = f"{self._path}.tmp-{os.getpid()}-{number}"
             try:
-                return path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+                self._fd = os.open(self._temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
             except FileExistsError:
+                self._temporary = ""
                 continue
-        raise AssertionError("count() does not end")
+            return
+
+    def _remove(self) -> None:
+        if self._temporary:
+            with translated(self._subject), suppress(FileNotFoundError):  # it has its name
+                fsops.unlink(self._temporary)
 
     def _check_target(self) -> None:
         try:

@@ -20,6 +20,7 @@ from distore.testing.server import FakeRegistry
 GOLDEN = Path(__file__).parents[2] / "golden" / "cli" / "json.txt"
 NOW = 1_767_323_045.123456
 HELLO = "sha256:5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"
+IMAGE = "sha256:d839c1ff45fa9e9b3eb099b8cf301ae25f267a7339dff20b4cd24c30869510d6"  # of LAYER alone
 LAYER = b"layer"
 # Moments, ports and durations differ from run to run.
 MASKS = (
@@ -91,6 +92,17 @@ def of_the_store() -> list[list[str]]:
         ["prune", "ingests", "--older-than", "0", "--dry-run"],
         ["abort", "kept"],
         ["delete", HELLO],
+        ["leases create", "--id", "work", "--label", "a=b"],
+        ["leases add", "work", HELLO],
+        ["leases"],
+        ["leases resources", "work"],
+        ["leases remove", "work", HELLO],
+        ["leases rm", "work"],
+        ["namespaces create", "team", "a=b"],
+        ["namespaces label", "team", "a=c"],
+        ["namespaces"],
+        ["namespaces policy", "isolated"],
+        ["namespaces rm", "team"],
     ]
 
 
@@ -104,6 +116,11 @@ def of_registries(public: FakeRegistry, private: FakeRegistry, folder: Path) -> 
         ["images"],
         ["push", "--concurrency", "1", f"{host}/other/app:2", f"{app}:1"],
         ["copy", "--concurrency", "1", f"{app}:1", f"oci-archive:{folder}/out.tar:1"],
+        ["import", "--concurrency", "1", "--name", f"{host}/imported:1", f"{folder}/out.tar"],
+        ["export", f"{folder}/export.tar", IMAGE],  # its name has a port, which the digest would tell
+        ["inventory", f"{app}:1"],
+        ["convert", "--docker", f"{app}:1", f"{host}/converted/app:1"],
+        ["mutate", f"{app}:1", f"{host}/changed/app:1", "--env", "A=1"],
         ["sync", "-q", "--tag", "1", app, f"oci:{folder}/mirror"],
         ["inspect", f"{app}:1"],
         ["tags", app],

@@ -19,7 +19,12 @@ VERBS: Final[Mapping[str, str]] = {
     "referrers": "list what refers to an image: signatures, attestations, SBOMs",
     "manifest": "get, put or delete one manifest of a registry",
     "blob": "get, put or delete one blob of a registry",
+    "export": "write images of the store into one archive or layout",
+    "inventory": "list the digests that are here, for dist export on another side to leave out",
     "images": "list or forget the names of images in the store",
+    "import": "bring the images of an archive or a layout into the store",
+    "convert": "make an image with other compression, media types or platforms",
+    "mutate": "change an image without a container: layers, base, config, annotations",
     "fetch": "write an object of a registry to standard output, or into the store",
     "fetch-object": "write what a reference stands for to standard output, as ctr does",
     "push-object": "send one object of the store to a registry, as ctr does",
@@ -35,6 +40,8 @@ VERBS: Final[Mapping[str, str]] = {
     "edit": "change a copy of a blob in an editor and store the result",
     "label": "show, set or remove labels of a blob",
     "delete": "remove blobs",
+    "leases": "show, make or end leases, which keep things from the collector",
+    "namespaces": "list, make, label or remove namespaces, and say what they share",
     "fsck": "verify every blob, quarantine or repair the damaged ones",
     "ls-layers": "print the digest and size of each layer of a manifest on standard input",
     "login": "check credentials for a registry and keep them",
@@ -43,4 +50,4 @@ VERBS: Final[Mapping[str, str]] = {
     "completion": "print a shell completion script",
     "version": "print the version",
 }
-ALIASES: Final[Mapping[str, str]] = {"ls": "list", "del": "delete", "rm": "delete"}
+ALIASES: Final[Mapping[str, str]] = {"ls": "list", "del": "delete", "rm": "delete", "ns": "namespaces"}

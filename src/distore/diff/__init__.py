@@ -1,0 +1,1 @@
+"""Layers as streams: how they are compressed, and what they change."""
