@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from contextlib import closing, suppress
+from contextlib import asynccontextmanager, closing, suppress
+from copy import copy as _shallow
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Concatenate, Final, Generic, ParamSpec, Protocol, Self, TypeVar
 
@@ -130,17 +131,51 @@ class Images(Face[_Images]):
 
 
 class Store(Face[_Store]):
-    """``distore.Store`` for asyncio; its content store is ``sync.content``."""
+    """``distore.Store`` for asyncio; its content store is ``sync.content``, its leases and namespaces are
+    ``sync.leases`` and ``sync.namespaces``."""
 
     def __init__(
-        self, root: Path = ".content", *, registry: Registry | None = None, command: str = "python"
+        self,
+        root: Path = ".content",
+        *,
+        registry: Registry | None = None,
+        command: str = "python",
+        namespace: str = "default",
     ) -> None:
-        super().__init__(_Store(root, registry=None if registry is None else registry.sync, command=command))
+        way = None if registry is None else registry.sync
+        super().__init__(_Store(root, registry=way, command=command, namespace=namespace))
         self.images = Images(self.sync.images)
+
+    def namespace(self, name: str) -> Store:
+        """The same store as another namespace sees it; close the first one only."""
+        return self._over(self.sync.namespace(name))
+
+    @asynccontextmanager
+    async def lease(self, purpose: str = "python") -> AsyncIterator[Store]:
+        """The same store under a lease; see ``distore.Store.lease``."""
+        held = self.sync.lease(purpose)
+        view = await _hop(held.__enter__, Interrupt())
+        try:
+            yield self._over(view)
+        finally:
+            await _hop(partial(held.__exit__, None, None, None), Interrupt())
+
+    def _over(self, sync: _Store) -> Store:
+        view = _shallow(self)
+        view.sync = sync
+        view.images = Images(sync.images)
+        return view
 
     pull = _each(_Store.pull)
     push = _each(_Store.push)
     copy = _each(_Store.copy)
+    export = _each(_Store.export)
+    import_archive = _each(_Store.import_archive)
+    convert = _each(_Store.convert)
+    mutate = _call(_Store.mutate)
+    gc = _call(_Store.gc)
+    garbage = _each(_Store.garbage)
+    explain = _call(_Store.explain)
     free_space = _call(_Store.free_space)
     close = _call(_Store.close)
 

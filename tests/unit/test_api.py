@@ -264,7 +264,7 @@ def test_connections_and_tokens_serve_the_next_call(registry_factory: Callable[.
 def test_images_are_found_by_any_spelling_and_forgotten(store: distore.Store) -> None:
     digest = distore.Digest.of(b"{}")
     target = distore.Descriptor(media_type=mediatypes.OCI_MANIFEST, digest=digest, size=2)
-    store._records.put("docker.io/library/redis:latest", target)
+    store._metadata.images.put("docker.io/library/redis:latest", target)
 
     assert list(store.images) == ["docker.io/library/redis:latest"]
     assert len(store.images) == 1

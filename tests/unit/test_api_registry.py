@@ -213,7 +213,7 @@ def test_the_examples_of_the_page_run(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    registry.image("team/app", "1", LAYERS)
+    offer_real_image(registry)
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     space: dict[str, object] = {"__name__": "page"}
@@ -225,3 +225,18 @@ def test_the_examples_of_the_page_run(
     assert (tmp_path / "layer").read_bytes() == LAYERS[0]
     assert "not found" in capsys.readouterr().out
     assert registry.repositories["team/notes"].keys() == {"1"}
+
+
+def offer_real_image(registry: FakeRegistry) -> None:
+    """team/app:1, whose config says what its layers are: the examples convert it."""
+    rootfs = {"type": "layers", "diff_ids": [distore.Digest.of(layer) for layer in LAYERS]}
+    config = json.dumps({"architecture": "amd64", "os": "linux", "rootfs": rootfs}).encode()
+    kinds = [mediatypes.OCI_CONFIG, *(mediatypes.OCI_LAYER for _ in LAYERS)]
+    described = [
+        {"mediaType": kind, "digest": registry.put("team/app", data), "size": len(data)}
+        for kind, data in zip(kinds, [config, *LAYERS], strict=True)
+    ]
+    manifest = {"schemaVersion": 2, "mediaType": mediatypes.OCI_MANIFEST}
+    registry.tag(
+        "team/app", "1", json.dumps({**manifest, "config": described[0], "layers": described[1:]}).encode()
+    )

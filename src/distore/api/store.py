@@ -7,6 +7,13 @@ from contextlib import contextmanager
 from copy import copy as _shallow
 from typing import TYPE_CHECKING, Self
 
+from distore.api.archives import (
+    Mutation,
+    convert_image,
+    export_images,
+    import_images,
+    mutate_image,
+)
 from distore.api.images import Images
 from distore.api.interrupt import Interrupt
 from distore.api.registry import Registry
@@ -19,10 +26,14 @@ from distore.transfer.endname import EndName, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
-    from typing import Unpack
+    from typing import BinaryIO, Unpack
 
+    from distore.api.archives import ConvertKeywords, ExportKeywords, ImportKeywords, MutateKeywords
     from distore.api.settings import Path
     from distore.api.transfers import CopyKeywords, TransferKeywords
+    from distore.images.image import Image
+    from distore.metadata.collector import Removed, Summary
+    from distore.metadata.explain import Explanation
     from distore.metadata.leases import Leases
     from distore.metadata.namespaces import Namespaces
     from distore.transfer.copy import CopyOptions
@@ -144,6 +155,96 @@ class Store:
         """As ``distore.copy``; ``store:REF`` is an image of this store."""
         ends = EndName.parse(source), EndName.parse(destination)
         return self._transfer(*ends, copy_options(default_platform(ends[1]), **options))
+
+    def export(
+        self, out: Path | BinaryIO, *images: str | Reference, **options: Unpack[ExportKeywords]
+    ) -> Generator[Event, None, None]:
+        """Write images into one archive, an OCI layout in a tar file; the same bytes for the same images.
+
+        Keywords: ``platforms`` (else all that are there), ``require_all`` (fail when an index is
+        sparse), ``referrers`` (True), ``docker`` (what ``docker save`` writes), ``exclude`` (digests of
+        blobs that the far side has), ``overwrite``.
+
+        Args:
+            out: The file, which appears whole or not at all, or a stream.
+        Raises:
+            NotFound: An image is not there, or a wanted part of it.
+            AlreadyExists: The file is there, and ``overwrite`` is not set.
+            DataLoss: A blob is damaged.
+        """
+        return export_images(self._metadata, out, [_held(image) for image in images], **options)
+
+    def import_archive(
+        self, source: Path | BinaryIO, **options: Unpack[ImportKeywords]
+    ) -> Generator[Event, None, None]:
+        """Take in all images of an archive or a layout, each wholly or not at all.
+
+        Keywords: ``name`` of the only image, ``base_name`` (repository of images that have a tag
+        alone), ``digests`` (name nameless ones), ``platforms``, ``referrers`` (True).
+
+        Args:
+            source: A file, a folder, or a stream, which is read once.
+        Raises:
+            FailedPrecondition, InvalidArgument, DataLoss: What is wrong with the first bad image; the
+                others are there.
+        """
+        return import_images(self._metadata, source, **options)
+
+    def convert(
+        self, image: str | Reference, name: str | Reference, **options: Unpack[ConvertKeywords]
+    ) -> Generator[Event, None, None]:
+        """Make the same image with other compression or media types, under ``name``.
+
+        Keywords: ``compression`` ("gzip", "zstd" or "uncompressed"), ``media_types`` ("oci" or
+        "docker"), ``platforms``, ``level``, ``force`` (also what has that compression).
+
+        Raises:
+            NotFound: The image is not there.
+            DataLoss: A layer is not what its config says.
+        """
+        return convert_image(self._metadata, _held(image), _named(name), **options)
+
+    def mutate(
+        self, image: str | Reference, name: str | Reference, **options: Unpack[MutateKeywords]
+    ) -> Image:
+        """Make another image of one, under ``name``.
+
+        Keywords, in the order in which they are done: ``rebase`` (old base, new base), ``append``
+        (tar files or folders), ``flatten``, ``env`` (None removes one), ``labels`` ("" removes one),
+        ``entrypoint``, ``cmd``, ``user``, ``workdir``, ``annotations``, ``index_annotations``; and
+        ``platforms``: the images of an index that are meant.
+
+        Raises:
+            NotFound: The image is not there.
+            FailedPrecondition: It is not built on the old base.
+        """
+        return mutate_image(self._metadata, _held(image), _named(name), Mutation(**options))
+
+    def gc(self, *, dry_run: bool = False, older_than: float = 0.0) -> Summary:
+        """Remove what no image, no live lease and no label keeps, in all namespaces.
+
+        Args:
+            dry_run: Only count what would go.
+            older_than: Seconds that a blob must have been there at least.
+        Raises:
+            Unavailable: Another collector runs.
+        """
+        collector = self._metadata.collector
+        for _ in collector.collect(dry_run=dry_run, older_than=older_than):
+            pass
+        return collector.summary
+
+    def garbage(self) -> Generator[Removed, None, None]:
+        """What ``gc`` would remove now."""
+        yield from self._metadata.collector.collect(dry_run=True)
+
+    def explain(self, digest: str) -> list[Explanation]:
+        """What keeps a blob, in each namespace that has it.
+
+        Raises:
+            NotFound: None has it.
+        """
+        return list(self._metadata.collector.explain([Digest(digest)]))
 
     def free_space(self) -> int | None:
         """Bytes that may still be written where the store lies, or None when nobody tells."""

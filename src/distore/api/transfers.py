@@ -136,10 +136,9 @@ def copy_options(
         raise InvalidArgument(f"concurrency {concurrency}: want 1 to {MAX_CONCURRENCY}")
     if limit_rate is not None and limit_rate < 1:
         raise InvalidArgument(f"limit_rate {limit_rate}: want bytes a second, or None for no limit")
-    given = (platforms,) if isinstance(platforms, str | Platform) else tuple(platforms or ())
-    if all_platforms and given:
+    chosen = chosen_platforms(platforms)
+    if all_platforms and chosen:
         raise InvalidArgument("all_platforms and platforms: want one of them")
-    chosen = tuple(_platform(each) for each in given)
     if not (chosen or all_platforms or default is None):
         chosen = (default,)
     return CopyOptions(
@@ -149,6 +148,16 @@ def copy_options(
         referrers=referrers,
         overwrite=overwrite,
     )
+
+
+def chosen_platforms(platforms: Platforms) -> tuple[Platform, ...]:
+    """Those that were named, one or several.
+
+    Raises:
+        InvalidArgument: A bad name.
+    """
+    given = (platforms,) if isinstance(platforms, str | Platform) else tuple(platforms or ())
+    return tuple(_platform(each) for each in given)
 
 
 def default_platform(destination: EndName) -> Platform | None:

@@ -209,12 +209,7 @@ class Copier:
         Raises:
             NotFound: Nothing of that name; says what to do.
         """
-        try:
-            return self._ends.images.get(str(reference)).target
-        except NotFound as error:
-            if reference.digest is None:
-                raise NotFound(f"{error}; dist pull brings it, dist images lists what is there") from error
-        return document_of(self._content, reference.digest)
+        return root_of(self._ends.images, self._content, reference)
 
     def _pull(self, source: EndName, destination: EndName, options: CopyOptions) -> Iterator[Event]:
         reference = _named(source)
@@ -328,6 +323,20 @@ class Copier:
         if source.kind is Kind.STORE:
             return lambda digest: repositories(self._content.info(digest).labels, registry)
         return lambda _digest: ()
+
+
+def root_of(images: ImageStore, content: Provider, reference: Reference) -> Descriptor:
+    """The root of an image of a store, by name or by the digest in the reference.
+
+    Raises:
+        NotFound: Nothing of that name; says what to do.
+    """
+    try:
+        return images.get(str(reference)).target
+    except NotFound as error:
+        if reference.digest is None:
+            raise NotFound(f"{error}; dist pull brings it, dist images lists what is there") from error
+    return document_of(content, reference.digest)
 
 
 class _Remembered:
