@@ -149,6 +149,10 @@ class App:
         """Remove what nothing reaches; returns when it is gone."""
         self.metadata.collect()
 
+    def note_deletions(self, count: int) -> None:
+        """Count deletions of what may have kept content; a collection that is due by them runs now."""
+        self.metadata.note_deletions(count)
+
     def discard(self, digests: Iterable[Digest]) -> None:
         """Remove those of ``digests`` that nothing reaches."""
         self.metadata.discard(digests)

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from distore._internal import filelock, fsops
 from distore._internal.oserrors import translated
 from distore.content.local import ingests
-from distore.errors import Unavailable
+from distore.errors import DistoreError, Unavailable
 from distore.gc import Mark, batches
 from distore.metadata.graph import Graph, lock_fields
+from distore.oci.digest import Digest
 
 if TYPE_CHECKING:
     import sqlite3
@@ -27,12 +28,13 @@ if TYPE_CHECKING:
     from distore._internal.filelock import FileLock
     from distore.content.local.store import LocalStore
     from distore.metadata.explain import Explanation
-    from distore.oci.digest import Digest
+    from distore.metadata.schedule import Schedule
 
 _ROOTS_AT_ONCE: Final = 5000  # roots taken in before their references are scanned
 _TOUCHED: Final = "SELECT seq, namespace, kind, key FROM gc_touched WHERE seq > ? ORDER BY seq LIMIT ?"
 _TOUCHED_AT_ONCE: Final = 200  # rows
 _MOST_IN_TRANSACTION: Final = 2000  # nodes scanned while everybody else waits
+_LATER: Final = 1 << 63  # nanoseconds since the epoch: after everything
 _TICKS: Final = 30  # looks at the file system's clock
 _TICK: Final = 0.001  # seconds between them
 
@@ -104,8 +106,10 @@ class Collector:
         if not self._store.exists() and not self._store.database.exists():
             return
         with self._pass(dry_run=dry_run, older_than=older_than) as run:
-            yield from self._counted(Leftovers(run).remove(), run)
-            yield from self._counted(Sweep(run).remove(), run)
+            yield from self._counted(Leftovers(run).remove())
+            yield from self._counted(Sweep(run).remove())
+        if not dry_run:
+            self._note_pass()
 
     def discard(self, digests: Iterable[Digest]) -> None:
         """Remove those of ``digests`` that the store's namespace has and nothing reaches.
@@ -135,6 +139,27 @@ class Collector:
 
         return explain(self._store, self._graph(), digests)
 
+    def schedule(self, words: Iterable[str] = ()) -> Schedule:
+        """When passes run by themselves, after it was changed by ``words`` (``schedule.parse``), if any.
+
+        Raises:
+            InvalidArgument: A bad word; nothing changed.
+        """
+        from distore.metadata import schedule
+
+        old = schedule.load(self._store.database)
+        new = schedule.parse(old, words)
+        if new != old:
+            schedule.save(self._store.database, new)
+        return new
+
+    def note_deletions(self, count: int = 1) -> bool:
+        """Count deletions of what may have kept content; whether a pass is due by now."""
+        from distore.metadata import schedule
+
+        schedule.note_deletion(self._store.database, self._now(), count=count)
+        return schedule.due(self._store.database, self._now())
+
     def _graph(self) -> Graph:
         return Graph(
             self._store.database, self._store.paths, lease_is_live=self._lease_is_live, now=self._now()
@@ -151,7 +176,13 @@ class Collector:
             yield run
             self.summary.sweep_ms = round((self._monotonic() - began) * 1000) - self.summary.mark_ms
 
-    def _counted(self, removed: Iterator[Removed], run: Pass) -> Iterator[Removed]:
+    def _note_pass(self) -> None:
+        from distore.metadata import schedule
+
+        took = (self.summary.mark_ms + self.summary.sweep_ms) / 1000
+        schedule.note_pass(self._store.database, self._now(), took=took)
+
+    def _counted(self, removed: Iterator[Removed]) -> Iterator[Removed]:
         for each in removed:
             if each.kind == "content":
                 self.summary.removed += 1
@@ -173,6 +204,7 @@ class Pass:
         self.monotonic = monotonic
         self.summary = Summary()
         self.cutoff = 0  # nanoseconds: blobs whose file changed since are left alone
+        self.spares_young = False  # there are such already
         self.mark = Mark(graph.refs)
         self._seq = 0
 
@@ -180,8 +212,10 @@ class Pass:
     def begun(self, older_than: float) -> Iterator[None]:
         """Be the only collector, and have what gains references noted, until the block ends."""
         age = round(older_than * 1e9)
+        self.spares_young = age > 0
         if self.dry_run:
-            self.cutoff = round(self.graph.now * 1e9) - age
+            # Whatever is seen is older than the call, or nearly: nothing was written to tell the time by.
+            self.cutoff = round(self.graph.now * 1e9) - age if age else _LATER
             yield
             return
         lock = self._lock()
@@ -190,8 +224,11 @@ class Pass:
             self._note_touched(True)
             try:
                 yield
-            finally:
-                self._note_touched(False)
+            except BaseException:
+                with suppress(DistoreError):  # it must not hide the first; the next pass clears as well
+                    self._note_touched(False)
+                raise
+            self._note_touched(False)
         finally:
             lock.release()
 
@@ -200,6 +237,12 @@ class Pass:
         for some in batches(self.graph.roots(), _ROOTS_AT_ONCE):
             self.mark.add(node for node, _ in some)
             self.mark.run()
+        if self.spares_young:
+            from distore.metadata.sweep import Sweep
+
+            for young in batches(Sweep(self).young(), _ROOTS_AT_ONCE):
+                self.mark.add(young)
+                self.mark.run()
         self.pause(0.0)
 
     def is_reached(self, kind: str, namespace: str, key: str) -> bool:
@@ -253,8 +296,16 @@ class Pass:
         if full in mark.reached:
             return
         is_kept = any(node in mark.reached for node in graph.keepers(kind, namespace, key))
-        if is_kept or graph.is_root(kind, namespace, key):
+        if is_kept or graph.is_root(kind, namespace, key) or self._is_young(kind, key):
             mark.add((full,))
+
+    def _is_young(self, kind: str, key: str) -> bool:
+        """Whether it is a blob that stays because it is new: what it names stays with it."""
+        try:
+            there = os.stat(self.store.paths.blob(Digest(key))) if kind == "content" else None
+        except FileNotFoundError:
+            return False
+        return there is not None and there.st_ctime_ns >= self.cutoff
 
     def _note_touched(self, begin: bool) -> None:
         """Have the triggers note what gains references; what a dead collector left goes first."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from distore.content.local.visibility import mark_namespaces
-from distore.errors import ReadOnly
+from distore.errors import ReadOnly, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -110,6 +110,15 @@ class Metadata:
         """Remove what nothing reaches; returns when it is gone."""
         for _ in self.collector.collect():
             pass
+
+    def note_deletions(self, count: int) -> None:
+        """Count deletions of what may have kept content, and collect when a pass is due by them.
+
+        Another collector at work is as good.
+        """
+        if count and self.collector.note_deletions(count):
+            with suppress(Unavailable):
+                self.collect()
 
     def discard(self, digests: Iterable[Digest]) -> None:
         """Remove those of ``digests`` that nothing reaches."""

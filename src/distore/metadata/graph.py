@@ -50,8 +50,8 @@ _IMAGES: Final = (
     "SELECT namespace, name FROM images WHERE (namespace, name) > (?, ?) ORDER BY namespace, name LIMIT ?"
 )
 _ROOTS: Final = (
-    "SELECT key, namespace, digest, value FROM content_labels WHERE {} AND (key, namespace, digest) > (?, ?, ?)"
-    " ORDER BY key, namespace, digest LIMIT ?"
+    "SELECT key, namespace, digest, value FROM content_labels"
+    " WHERE {} AND (key, namespace, digest) > (?, ?, ?) ORDER BY key, namespace, digest LIMIT ?"
 )
 _LEASES: Final = (
     "SELECT namespace, id, owned,"

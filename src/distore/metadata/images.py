@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 from distore.content.rules import check_labels, updated_labels
-from distore.errors import AlreadyExists, InvalidArgument, NotFound
+from distore.errors import AlreadyExists, DataLoss, InvalidArgument, NotFound
 from distore.images.image import Image
 from distore.oci.descriptor import Descriptor
 from distore.oci.digest import Digest
@@ -23,9 +24,12 @@ if TYPE_CHECKING:
 _MAX_NAME: Final = 4096  # characters
 _COLUMNS: Final = "name, media_type, digest, size, annotations, created, updated"
 _GET: Final = f"SELECT {_COLUMNS} FROM images WHERE namespace = ? AND name = ?"  # noqa: S608
-_LIST: Final = f"SELECT {_COLUMNS} FROM images WHERE namespace = ? ORDER BY name"  # noqa: S608
+_LIST: Final = (  # a row for each label, and one for an image without
+    "SELECT i.name, media_type, digest, size, annotations, created, updated, l.key, l.value"
+    " FROM images AS i LEFT JOIN image_labels AS l ON l.namespace = i.namespace AND l.name = i.name"
+    " WHERE i.namespace = ? ORDER BY i.name"
+)
 _LABELS: Final = "SELECT key, value FROM image_labels WHERE namespace = ? AND name = ? ORDER BY key"
-_ANY_LABEL: Final = "SELECT 1 FROM image_labels WHERE namespace = ? LIMIT 1"
 _PUT: Final = (
     "INSERT INTO images (namespace, name, media_type, digest, size, annotations, created, updated)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (namespace, name) DO UPDATE SET"
@@ -73,16 +77,18 @@ class Images:
                 raise AlreadyExists(f"image {name}: exists already", subject=name)
             self._write(connection, name, target)
             self._write_labels(connection, name, labels or {})
-        return self.get(name)
+            return self.get(name)
 
     def put(self, name: str, target: Descriptor, /) -> Image:
         _check_name(name)
         self._made()
         with self._database.transaction() as connection:
             self._write(connection, name, target)
-        return self.get(name)
+            return self.get(name)  # within: by now somebody may have deleted it
 
     def update(self, image: Image, /, *fieldpaths: str) -> Image:
+        if not self._database.query(_GET, self._namespace, image.name):
+            raise _not_found(image.name)  # without making a database
         with self._database.transaction() as connection:
             row = connection.execute(_GET, (self._namespace, image.name)).fetchone()
             if row is None:
@@ -94,7 +100,7 @@ class Images:
             if new.labels != old.labels:
                 connection.execute(_REMOVE_LABELS, (self._namespace, image.name))
                 self._write_labels(connection, image.name, new.labels)
-        return self.get(image.name)
+            return self.get(image.name)
 
     def list(self, *filters: str) -> Iterator[Image]:
         if not filters:
@@ -112,9 +118,11 @@ class Images:
                 raise _not_found(name)
 
     def _all(self, match: Callable[[Adaptor], bool] | None) -> Iterator[Image]:
-        labelled = bool(self._database.query(_ANY_LABEL, self._namespace))
-        for row in self._database.stream(_LIST, self._namespace):
-            image = _image(row, self._labels(str(row[0])) if labelled else {})
+        rows = self._database.stream(_LIST, self._namespace)
+        for _, group in groupby(rows, key=lambda row: row[0]):
+            first, *more = group
+            pairs = sorted((str(key), str(value)) for *_, key, value in (first, *more) if key is not None)
+            image = _image(first[:-2], dict(pairs))
             if match is None or match(adaptor(image)):
                 yield image
 
@@ -176,14 +184,20 @@ def _not_found(name: str) -> NotFound:
 
 def _image(row: tuple[object, ...], labels: Mapping[str, str]) -> Image:
     name, media_type, digest, size, annotations, created, updated = row
-    return Image(
-        name=str(name),
-        target=Descriptor(
+    try:
+        target = Descriptor(
             media_type=str(media_type),
             digest=Digest(str(digest)),
             size=_number(size),
             annotations=json.loads(annotations) if isinstance(annotations, str) else {},
-        ),
+        )
+    except (InvalidArgument, ValueError) as error:
+        raise DataLoss(
+            f"image {name}: its record is damaged; dist images rm forgets it, dist db rebuild repairs more"
+        ) from error
+    return Image(
+        name=str(name),
+        target=target,
         created=_moment(created),
         updated=_moment(updated),
         labels=labels,

@@ -179,9 +179,8 @@ class Leases:
             try:
                 with suppress(DistoreError):
                     self._remove(lease.id, durable=False)
-                _discard(lock)
             finally:
-                lock.release()
+                _end(lock)
 
     def is_live(self, namespace: str, id: str) -> bool:
         """Whether a lease of any namespace holds what it has: its process lives, its time is not over."""
@@ -228,13 +227,12 @@ class Leases:
             lock = self._lock(id)
             if lock is None:
                 continue
-            lock.write(ingests.owner_fields(self._command, self._moment()))
             try:
+                lock.write(ingests.owner_fields(self._command, self._moment()))
                 if self._add(id, {PURPOSE: purpose}, owned=True):
                     return self.get(id), lock
             except BaseException:
-                _discard(lock)
-                lock.release()
+                _end(lock)
                 raise
             lock.release()  # of a dead lease, which keeps its file
         raise Unavailable(f"leases {self._folder}: found no id that is free; try again")
@@ -371,10 +369,13 @@ def _owner(path: str) -> LeaseOwner | None:
     return LeaseOwner(pid=found.pid, host=found.host, command=found.command, since=found.since)
 
 
-def _discard(lock: FileLock) -> None:
-    """Remove the file of a lock that is held; left behind it says that the lease is dead."""
-    with suppress(OSError):
-        fsops.unlink(lock.path)
+def _end(lock: FileLock) -> None:
+    """Remove the file of a lock and let go; should the file stay, it says that the lease is dead."""
+    try:
+        with suppress(OSError):
+            fsops.unlink(lock.path)
+    finally:
+        lock.release()
 
 
 def _who(owner: LeaseOwner) -> str:

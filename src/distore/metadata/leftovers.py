@@ -10,8 +10,8 @@ from distore._internal.oserrors import translated
 from distore.content.local import ingests
 from distore.gc import batches
 from distore.metadata.collector import Removed
-from distore.metadata.graph import is_abandoned
-from distore.metadata.leases import Leases
+from distore.metadata.graph import ABANDONED_AFTER, is_abandoned
+from distore.metadata.leases import Leases, remove_lease
 from distore.metadata.nodes import INGEST
 
 if TYPE_CHECKING:
@@ -69,25 +69,25 @@ class Leftovers:
                 yield Removed(kind="lease", namespace=namespace, key=id)
 
     def _drop_lease(self, namespace: str, id: str) -> bool:
-        which = (namespace, id)
         with self._run.settled() as connection:
-            if which not in self._run.graph.dead_leases:
+            if (namespace, id) not in self._run.graph.dead_leases:
                 return False  # its time was prolonged
-            connection.execute("DELETE FROM lease_resources WHERE namespace = ? AND id = ?", which)
-            connection.execute("DELETE FROM lease_labels WHERE namespace = ? AND id = ?", which)
-            found = connection.execute("DELETE FROM leases WHERE namespace = ? AND id = ?", which).rowcount
+            found = remove_lease(connection, namespace, id)
         self._run.pause(0.0)
-        return bool(found)
+        return found
 
     def _abandoned_ingests(self) -> Iterator[Removed]:
         for namespace, paths in list(self._run.graph.ingests()):
-            if not is_abandoned(paths, self._run.graph.now):
+            ref = ingests.note(paths.ref)
+            if ref is None or not is_abandoned(paths, self._run.graph.now) or self._is_held(namespace, ref):
                 continue
-            ref, size = ingests.note(paths.ref) or "", os.stat(paths.data).st_size
-            if self._is_held(namespace, ref):
+            try:
+                size = os.stat(paths.data).st_size
+            except FileNotFoundError:  # ended meanwhile
                 continue
-            if self._run.dry_run or self._drop_ingest(namespace, ref, paths):
-                yield Removed(kind="ingest", namespace=namespace, key=ref, freed=size)
+            with translated(f"ingest {ref!r}"):
+                if self._run.dry_run or self._drop_ingest(namespace, ref, paths):
+                    yield Removed(kind="ingest", namespace=namespace, key=ref, freed=size)
 
     def _is_held(self, namespace: str, ref: str) -> bool:
         return self._run.graph.nodes.other(INGEST, namespace, ref) in self._run.mark.reached
@@ -96,21 +96,20 @@ class Leftovers:
         with self._run.settled():  # a lease may hold it by now
             if self._is_held(namespace, ref):
                 return False
-            with translated(f"ingest {ref!r}"):
-                try:
-                    lock = filelock.acquire(paths.lock, sleep=lambda _seconds: None)
-                except FileNotFoundError:
-                    return False
-                if lock is None:
-                    return False
-                try:
-                    if self._run.graph.now - os.stat(paths.data).st_mtime < 0:
-                        return False  # somebody took it up
-                    ingests.discard(paths)
-                except FileNotFoundError:
-                    return False
-                finally:
-                    lock.release()
+            try:
+                lock = filelock.acquire(paths.lock, sleep=lambda _seconds: None)
+            except FileNotFoundError:
+                return False
+            if lock is None:
+                return False
+            try:
+                if self._run.graph.now - os.stat(paths.data).st_mtime < ABANDONED_AFTER:
+                    return False  # somebody has taken it up and let go of it again
+                ingests.discard(paths)
+            except FileNotFoundError:
+                return False
+            finally:
+                lock.release()
         return True
 
     def _orphans(self) -> None:

@@ -5,12 +5,10 @@ A flat node is kept itself and refers to (next to) nothing: what a lease with th
 
 from __future__ import annotations
 
-import re
-from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from distore.leases import CONTENT as CONTENT_RESOURCE
-from distore.leases import IMAGES, INGESTS, SNAPSHOTS
+from distore.leases import IMAGES, INGESTS, SNAPSHOTS, parse_expire
 from distore.oci.digest import HEX_LENGTHS
 
 if TYPE_CHECKING:
@@ -26,7 +24,6 @@ FLAT_IMAGE: Final = _FLAT[IMAGE]
 _WIDTH: Final = 3  # bytes of a namespace's number
 _HEAD: Final = 1 + _WIDTH
 _ALGORITHMS: Final = {length // 2: f"{name}:" for name, length in HEX_LENGTHS.items()}
-_RFC3339: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
 
 class Nodes:
@@ -117,10 +114,6 @@ def raw(digest: str) -> bytes | None:
 
 
 def expiry(text: str) -> float | None:
-    """Seconds since the epoch, of an RFC 3339 time; None for anything else."""
-    if not _RFC3339.fullmatch(text):
-        return None
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except (ValueError, OverflowError):
-        return None
+    """Seconds since the epoch, of an RFC 3339 time; None for anything else, which does not count."""
+    moment = parse_expire(text)
+    return None if moment is None else moment.timestamp()

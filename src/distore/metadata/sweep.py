@@ -12,7 +12,8 @@ from distore._internal.oserrors import translated
 from distore.content.local.paths import DEFAULT_NAMESPACE
 from distore.gc import batches
 from distore.metadata.collector import Removed
-from distore.metadata.nodes import CONTENT, FLAT_CONTENT
+from distore.metadata.documents import documents
+from distore.metadata.nodes import CONTENT, FLAT_CONTENT, raw
 from distore.oci.digest import Digest
 
 if TYPE_CHECKING:
@@ -52,7 +53,14 @@ class Sweep:
         self._only = only
 
     def remove(self) -> Iterator[Removed]:
-        """Every blob that nothing reaches, as it goes, and at last the rows without a file."""
+        """Every blob that nothing reaches, as it goes, and at last the rows without a file.
+
+        A document goes before what it names: whoever holds one and finds it there has all of it.
+        """
+        if not self._run.dry_run:
+            for some in batches(documents(self._run), _MOST):
+                yield from self.remove_these(some)
+            self._run.summary.kept = 0  # those are not met again
         for some in batches(self._unreached(), _MOST):
             yield from self.remove_these(some)
         if not self._run.dry_run:
@@ -107,6 +115,7 @@ class Sweep:
             connection.execute(_DROP_BLOB, (digest,))
             if there is not None:
                 freed = there.st_size
+                self._run.summary.kept -= 1
                 with translated(f"content {digest}"), suppress(FileNotFoundError):
                     fsops.unlink(path)
         return [] if there is None else _removed(gone, digest, freed)
@@ -121,7 +130,7 @@ class Sweep:
 
     def _sync(self, removed: list[Removed]) -> None:
         """After the transaction: nobody waits for the device, and a name that comes back is garbage."""
-        for folder in {os.path.dirname(self._paths.blob(Digest(each.key))) for each in removed if each.freed}:
+        for folder in {os.path.dirname(self._paths.blob(Digest(each.key))) for each in removed}:
             with translated(f"store {self._run.store.root}"):
                 fsops.sync_directory(folder)
 
@@ -147,6 +156,19 @@ class Sweep:
             or nodes.head(FLAT_CONTENT, namespace) + value in reached
         )
 
+    def young(self) -> Iterator[bytes]:
+        """Blobs too young to go, which therefore keep what they name."""
+        with translated(f"store {self._run.store.root}"):
+            for some in batches(self._paths.blob_entries(), _FILES_AT_ONCE):
+                seen = self._namespaces([digest for digest, _ in some])
+                for digest, entry in some:
+                    with suppress(FileNotFoundError):
+                        if entry.stat(follow_symlinks=False).st_ctime_ns >= self._run.cutoff:
+                            for space in seen.get(digest, (DEFAULT_NAMESPACE,)):
+                                yield self._run.graph.nodes.head(CONTENT, space) + bytes.fromhex(
+                                    digest.encoded
+                                )
+
     def _namespaces(self, digests: list[Digest]) -> dict[str, tuple[str, ...]]:
         if not os.path.exists(self._paths.namespaces):
             return {}
@@ -162,7 +184,9 @@ class Sweep:
         gone = [space for space in seen if self._may_go(space, digest)]
         there = _stat(self._paths.blob(digest))
         if gone and there is not None:
-            yield from _removed(gone, digest, there.st_size if len(gone) == len(seen) else 0)
+            last = len(gone) == len(seen)
+            self._run.summary.kept -= last
+            yield from _removed(gone, digest, there.st_size if last else 0)
 
     def _without_file(self) -> Iterator[Digest]:
         """Of what has rows and no file, what somebody may still need keeps them: a blob in quarantine
@@ -176,6 +200,8 @@ class Sweep:
             yield from self._missing(row[0])
 
     def _missing(self, text: object) -> Iterator[Digest]:
+        if raw(str(text)) is None:
+            return  # no digest, so nobody meets it
         digest = Digest(str(text))
         if not os.path.lexists(self._paths.blob(digest)):
             yield digest
@@ -183,6 +209,8 @@ class Sweep:
     def _stray_labels(self) -> Iterator[tuple[str, Digest]]:
         """Labels of a blob in a namespace that does not see it."""
         for space, text in self._run.graph.pages(_LABELLED, ("", ""), (0, 1)):
+            if raw(str(text)) is None:
+                continue
             namespace, digest = str(space), Digest(str(text))
             rows = self._run.store.database.query(_SEEN_BY, digest)
             if not _sees(namespace, [row[0] for row in rows]) and not self._is_marked(namespace, digest):

@@ -22,8 +22,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, app: App, out: Output) -> None:
+    removed = 0
+
     def remove(digest: Digest) -> None:
+        nonlocal removed
         app.content.delete(digest)
+        removed += 1
         out.record(digest, digest=digest)
 
     each_digest(args.digest, out, remove)
+    if app.content.database.exists():  # else nobody has set a schedule
+        app.note_deletions(removed)

@@ -147,12 +147,7 @@ def _create(args: argparse.Namespace, app: App, out: Output) -> None:
     labels = dict(args.label)
     seconds = DEFAULT_EXPIRY if args.expires is None else args.expires
     if not args.no_expiry and EXPIRE not in labels:
-        try:
-            labels[EXPIRE] = timestamp(datetime.now(UTC) + timedelta(seconds=seconds))
-        except OverflowError as error:
-            raise InvalidArgument(
-                f"--expires: {seconds:g} s are too long; --no-expiry is for ever"
-            ) from error
+        labels[EXPIRE] = timestamp(datetime.now(UTC) + timedelta(seconds=seconds))
     if args.flat:
         labels.setdefault(FLAT, "true")
     lease = app.leases.create(args.wanted, labels=labels)
@@ -163,14 +158,16 @@ def _end(args: argparse.Namespace, app: App, out: Output) -> None:
     given = [word for word in (args.id, *args.more) if word]
     if bool(given) == args.dead:
         raise InvalidArgument("leases rm: want the ids to end, or --dead; dist leases lists them")
-    leases = app.leases
+    leases, ended = app.leases, 0
     for id in leases.dead() if args.dead else flags.words(given):
         try:
             leases.delete(id, force=args.force)
         except DistoreError as error:
             out.error(error)
         else:
+            ended += 1
             out.record(id, id=id)
+    app.note_deletions(ended)
     if args.dead:
         leases.sweep_locks()
 
