@@ -47,4 +47,4 @@ def test_a_listing_without_labels_does_not_open_the_database(store: LocalStore) 
     (info,) = other.files()
 
     assert (info.digest, info.labels) == (digest, {})
-    assert other.records._connection is None
+    assert other.database._connection is None

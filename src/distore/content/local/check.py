@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from distore._internal import pool
 from distore._internal.oserrors import translated
-from distore.content.local import repair, tree
+from distore.content.local import repair, rowcheck, tree
 from distore.content.local.hashing import CHUNK
 from distore.content.local.problem import Problem
 from distore.errors import DataLoss, DistoreError, NotFound
@@ -108,15 +108,18 @@ class Check:
     def _problems(self) -> Iterator[Problem]:
         yield from tree.strays(self._store.paths)
         yield from tree.ingests(self._store.paths, dry_run=self._options.dry_run, sleep=self._store.sleep)
-        problem = self._store.records.damage()
-        if problem:
-            yield Problem(kind="database", subject=self._store.paths.database, detail=problem)
+        damage = self._store.records.damage(quick=self._options.quick)
+        if damage:
+            yield Problem(kind="database", subject=self._store.paths.database, detail=damage)
         workers = self._options.workers or os.cpu_count() or 1
         blobs = (digest for digest, _ in self._store.paths.blob_entries())
         for digest, found in pool.map_unordered(self._look, blobs, workers=workers):
             yield self._settle(digest, found)
         if self._options.suppliers is not None:
             yield from repair.missing(self._store, self._options.suppliers, dry_run=self._options.dry_run)
+        if not damage:
+            dry_run = self._options.dry_run
+            yield from rowcheck.problems(self._store.database, self._store.paths, dry_run=dry_run)
 
     def _look(self, digest: Digest) -> tuple[Digest, Problem | None] | None:
         """In a worker: the problem with one blob, or None."""
@@ -128,7 +131,7 @@ class Check:
 
     def _verify(self, digest: Digest) -> Problem | None:
         try:
-            reader = self._store.reader(digest)
+            reader = self._store.file_reader(digest)
         except NotFound:
             raise
         except DistoreError as error:

@@ -281,6 +281,9 @@ def _make(path: str) -> None:
     A log that has lost its database would be taken for one of the new file: it gets another name.
     """
     aside = f"{path}.new-{os.getpid()}-{threading.get_ident()}"
+    for left in (aside, f"{aside}-journal", f"{aside}-wal", f"{aside}-shm"):
+        if os.path.exists(left):  # by a process of that number that has died
+            fsops.unlink(left)
     try:
         fill(aside)
         if os.path.exists(f"{path}-wal"):

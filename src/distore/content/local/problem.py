@@ -11,11 +11,12 @@ _RESOLVED: Final = frozenset({"repaired", "fixed", "removed"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """``subject`` is a digest, an ingest ref or a path.
+    """``subject`` is a digest, an ingest ref, an image's name or a path.
 
-    ``kind``: damaged, unreadable, writable, stray, ingest, database, missing. ``action``: none,
-    repaired (right bytes are in place again), quarantined, fixed (the mode), removed (the empty
-    rest of an ingest). ``inode`` is that of the file looked at.
+    ``kind``: damaged, unreadable, writable, stray, ingest, database, missing, row (records about a
+    blob that nobody has), image (its root is missing). ``action``: none, repaired (right bytes are
+    in place again), quarantined, fixed (the mode), removed (the empty rest of an ingest, or the
+    records). ``inode`` is that of the file looked at.
     """
 
     kind: str

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def make_read_only(store: LocalStore, digest: Digest, problem: Problem) -> Problem:
     """Take the write permission away."""
     try:
-        with store.reader(digest) as reader:
+        with store.file_reader(digest) as reader:
             fsops.set_mode(reader.fileno(), BLOB_MODE)
     except (DistoreError, OSError) as error:
         return replace(problem, detail=f"{problem.detail}; not mended: {error}")

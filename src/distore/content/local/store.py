@@ -94,15 +94,18 @@ class LocalStore:
     # Provider
 
     def reader(self, digest: Digest, /) -> LocalReader:
-        path = self.paths.blob(digest)
         self.visibility.hold((digest,))
+        if not self.visibility.sees(digest):
+            raise NotFound(f"content {digest}: not found")
+        return self.file_reader(digest)
+
+    def file_reader(self, digest: Digest, /) -> LocalReader:
+        """As ``reader``, whichever namespace sees the blob: for fsck."""
         with translated(f"content {digest}"):
             try:
-                if not self.visibility.sees(digest):
-                    raise FileNotFoundError
                 # Not blocking: in a folder of somebody else a pipe may have that name.
                 flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-                return LocalReader(digest, os.open(path, flags))
+                return LocalReader(digest, os.open(self.paths.blob(digest), flags))
             except FileNotFoundError as error:
                 raise NotFound(f"content {digest}: not found") from error
 

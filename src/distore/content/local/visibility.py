@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from distore._internal import fsops
 from distore.content.local.paths import DEFAULT_NAMESPACE
-from distore.errors import FailedPrecondition
+from distore.errors import FailedPrecondition, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -120,12 +120,17 @@ class Visibility:
         A collector, which deletes within transactions alone, never meets the blob without them.
         """
         self.hold((digest,))
-        if not labels and self.is_default:
+        if not labels and self.is_everything():
             move()
             if not self.is_everything():  # looked at behind the move: docs/formats/store.md#namespaces
-                self.admit(digest)
+                self._admit_moved(digest)
             return
         self.make_namespace()
+        if (
+            not self.is_default
+        ):  # first, for the default one takes a file that nobody has a row of for its own
+            with self._database.transaction(durable=False):
+                self._admit(digest)
         with self._database.transaction() as connection:
             if not self.is_everything():
                 self._admit(digest)
@@ -142,10 +147,11 @@ class Visibility:
             self._admit(digest)
         return True
 
-    def admit(self, digest: Digest) -> None:
-        """Make a blob, which has a file, visible in the namespace."""
-        self.make_namespace()
+    def _admit_moved(self, digest: Digest) -> None:
+        """Put a blob that was moved as the first other namespace came up where it belongs."""
         with self._database.transaction():
+            if not os.path.exists(self._paths.blob(digest)):  # the other one had it, too, and deleted it
+                raise Unavailable(f"content {digest}: deleted by another namespace meanwhile; try again")
             self._admit(digest)
 
     def _admit(self, digest: Digest) -> None:
