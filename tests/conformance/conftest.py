@@ -9,6 +9,8 @@ pytest.register_assert_rewrite(
     "distore.testing.content_ingests",
     "distore.testing.content_writing",
     "distore.testing.lease_suite",
+    "distore.testing.namespace_content",
+    "distore.testing.namespace_contract",
     "distore.testing.namespace_suite",
     "distore.testing.remote_suite",
 )

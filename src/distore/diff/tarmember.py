@@ -234,29 +234,37 @@ def _sparse(subject: str) -> Unimplemented:
     return Unimplemented(f"{subject}: has sparse members; make it without tar --sparse")
 
 
-def _member(info: tarfile.TarInfo, records: dict[bytes, bytes], subject: str) -> Member:
-    """A header and the records before it."""
+class _Said:
+    """Records that stand for fields of a header; what is asked for is taken out of them."""
 
-    def text(key: bytes, own: str) -> str:
-        value = records.pop(key, None)
+    def __init__(self, records: dict[bytes, bytes], subject: str) -> None:
+        self._records = records
+        self._subject = subject
+
+    def text(self, key: bytes, own: str) -> str:
+        value = self._records.pop(key, None)
         if value is None:
             return own
         if b"\0" in value:
-            raise FailedPrecondition(f"{subject}: a {key.decode()} with a NUL in it")
+            raise FailedPrecondition(f"{self._subject}: a {key.decode()} with a NUL in it")
         return value.decode("utf-8", "surrogateescape")
 
-    def number(key: bytes, own: int) -> int:
-        value = records.pop(key, None)
+    def number(self, key: bytes, own: int) -> int:
+        value = self._records.pop(key, None)
         if value is None:
             return own
         if not _NUMBER.fullmatch(value):
-            raise DataLoss(f"{subject}: damaged: bad {key.decode()} in pax records")
+            raise DataLoss(f"{self._subject}: damaged: bad {key.decode()} in pax records")
         return int(value)
 
+
+def _member(info: tarfile.TarInfo, records: dict[bytes, bytes], subject: str) -> Member:
+    """A header and the records before it."""
+    said = _Said(records, subject)
     if info.type == _SPARSE:
         raise _sparse(subject)
-    raw = text(b"path", info.name)
-    name, link = clean(raw, subject=subject), text(b"linkpath", info.linkname)
+    raw = said.text(b"path", info.name)
+    name, link = clean(raw, subject=subject), said.text(b"linkpath", info.linkname)
     kind = _KINDS.get(info.type)
     if kind is None:
         raise Unimplemented(f"{subject}: {shown(raw)} is of an unknown kind, {info.type!r}")
@@ -264,14 +272,14 @@ def _member(info: tarfile.TarInfo, records: dict[bytes, bytes], subject: str) ->
         kind = FOLDER  # as tar files of before 1988 have it
     if kind == HARD_LINK:
         link = clean(link, subject=subject)
-    size = number(b"size", info.size)
+    size = said.number(b"size", info.size)
     meta = Meta(
         mode=info.mode & 0o7777,
-        uid=number(b"uid", info.uid),
-        gid=number(b"gid", info.gid),
+        uid=said.number(b"uid", info.uid),
+        gid=said.number(b"gid", info.gid),
         mtime=_time(info, records, subject),
-        uname=text(b"uname", info.uname),
-        gname=text(b"gname", info.gname),
+        uname=said.text(b"uname", info.uname),
+        gname=said.text(b"gname", info.gname),
         records=tuple(sorted(records.items())),
     )
     return Member(

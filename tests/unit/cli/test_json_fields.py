@@ -27,6 +27,7 @@ MASKS = (
     (r"\d{4}-\d\d-\d\dT[0-9:.]+Z", "TIME"),
     (r'"(seconds|ms)":[0-9.e-]+', r'"\1":NUMBER'),
     (r"127\.0\.0\.1:\d+", "HOST"),
+    (r'"size":\d+,"log_size":\d+', '"size":NUMBER,"log_size":NUMBER'),
 )
 PACE = ('{"event":"started"', '{"event":"moved"')
 Lines = list[str]
@@ -89,7 +90,11 @@ def of_the_store() -> list[list[str]]:
         ["path", HELLO],
         ["label", HELLO, "c=d"],
         ["fsck"],
+        ["db info"],
         ["prune", "ingests", "--older-than", "0", "--dry-run"],
+        ["gc", "--dry-run"],
+        ["gc --explain", HELLO],
+        ["gc --schedule"],
         ["abort", "kept"],
         ["delete", HELLO],
         ["leases create", "--id", "work", "--label", "a=b"],

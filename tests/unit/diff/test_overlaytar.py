@@ -51,6 +51,7 @@ def file(path: str, seed: int = 1) -> Entry:
     return Entry("file", path, seed=seed)
 
 
+@pytest.mark.slow
 @given(stacks, st.integers(1, 3000))
 @settings(max_examples=300, deadline=None)
 def test_the_merge_has_the_tree_of_extracting_one_layer_after_the_other(
