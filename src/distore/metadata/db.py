@@ -101,10 +101,10 @@ class Metadata:
             try:
                 lease = stack.enter_context(self.leases.held(purpose))
             except ReadOnly:
-                view = self.content
-            else:
-                view = self.content.view(lease=lease.id)
-            yield view
+                yield self.content
+                return
+            yield self.content.view(lease=lease.id)
+        self._note_mutation()
 
     def collect(self) -> None:
         """Remove what nothing reaches; returns when it is gone."""
@@ -117,6 +117,15 @@ class Metadata:
         Another collector at work is as good.
         """
         if count and self.collector.note_deletions(count):
+            with suppress(Unavailable):
+                self.collect()
+
+    def _note_mutation(self) -> None:
+        """Count a piece of work that has brought content, and collect when a pass is due by it."""
+        from distore.metadata import schedule
+
+        schedule.note_mutation(self.content.database, self._now())
+        if schedule.due(self.content.database, self._now()):
             with suppress(Unavailable):
                 self.collect()
 
