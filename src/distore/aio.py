@@ -122,8 +122,15 @@ class Images(Face[_Images]):
 
     get = _call(_Images.__getitem__)
     contains = _call(_Images.__contains__)
-    delete = _call(_Images.__delitem__)
     values = _each(_Images.values)
+    list = _each(_Images.list)
+    target = _call(_Images.target)
+    tag = _call(_Images.tag)
+    update = _call(_Images.update)
+    delete = _call(_Images.delete)
+    check = _call(_Images.check)
+    usage = _call(_Images.usage)
+    usages = _each(_Images.usages)
 
     async def __aiter__(self) -> AsyncIterator[str]:
         async for image in self.values():

@@ -8,6 +8,7 @@ pytest.register_assert_rewrite(
     "distore.testing.content_blobs",
     "distore.testing.content_ingests",
     "distore.testing.content_writing",
+    "distore.testing.image_suite",
     "distore.testing.lease_suite",
     "distore.testing.namespace_content",
     "distore.testing.namespace_contract",

@@ -81,7 +81,7 @@ class Store:
     def _bind(self, content: LocalStore) -> None:
         self.content = content
         self._metadata = Metadata(content, command=self._command)
-        self.images = Images(self._metadata.images)
+        self.images = Images(self._metadata)
 
     @property
     def leases(self) -> Leases:

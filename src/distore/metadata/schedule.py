@@ -130,7 +130,8 @@ def due(database: Database, now: float, *, started: float | None = None) -> bool
     deletions, mutations = counts.get(_DELETIONS, 0.0), counts.get(_MUTATIONS, 0.0)
     enough = 0 < schedule.deletion_threshold <= deletions
     enough = enough or (deletions > 0 and 0 < schedule.mutation_threshold <= mutations)
-    if not enough or now - counts.get(_SINCE, 0.0) < schedule.schedule_delay:
+    # Whoever's clock was set back does not wait for the old time to come again.
+    if not enough or 0 <= now - counts.get(_SINCE, 0.0) < schedule.schedule_delay:
         return False
     if _ENDED not in counts or not schedule.pause_threshold:
         return True

@@ -28,6 +28,7 @@ MASKS = (
     (r'"(seconds|ms)":[0-9.e-]+', r'"\1":NUMBER'),
     (r"127\.0\.0\.1:\d+", "HOST"),
     (r'"size":\d+,"log_size":\d+', '"size":NUMBER,"log_size":NUMBER'),
+    (r'("kind":"database","count":\d,"size"):\d+', r"\1:NUMBER"),
 )
 PACE = ('{"event":"started"', '{"event":"moved"')
 Lines = list[str]
@@ -119,6 +120,13 @@ def of_registries(public: FakeRegistry, private: FakeRegistry, folder: Path) -> 
     return [
         ["pull", "--concurrency", "1", f"{app}:1"],
         ["images"],
+        ["images --wide"],
+        ["images tag", f"{app}:1", f"{host}/team/app:2"],
+        ["images label", f"{app}:2", "a=b"],
+        ["images inspect", f"{app}:1"],
+        ["images check", f"{app}:1"],
+        ["images usage", f"{app}:1"],
+        ["df"],
         ["push", "--concurrency", "1", f"{host}/other/app:2", f"{app}:1"],
         ["copy", "--concurrency", "1", f"{app}:1", f"oci-archive:{folder}/out.tar:1"],
         ["import", "--concurrency", "1", "--name", f"{host}/imported:1", f"{folder}/out.tar"],
