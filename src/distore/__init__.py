@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from distore.content.store import Info, Owner, Status, Writer
     from distore.content.store import Store as ContentStore
     from distore.errors import DistoreError
+    from distore.images.check import Checked
     from distore.images.image import Image
+    from distore.images.usage import Usage
+    from distore.leases import Lease, Resource
+    from distore.metadata.collector import Removed
+    from distore.metadata.collector import Summary as Collected
+    from distore.metadata.explain import Explanation
     from distore.oci.descriptor import Descriptor
     from distore.oci.digest import Digest
     from distore.oci.manifest import Index, Manifest
@@ -37,6 +43,8 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "Checked",
+    "Collected",
     "ContentStore",
     "Descriptor",
     "Digest",
@@ -44,10 +52,12 @@ __all__ = [
     "Document",
     "Done",
     "Event",
+    "Explanation",
     "Finished",
     "Image",
     "Index",
     "Info",
+    "Lease",
     "LocalStore",
     "Manifest",
     "MemoryStore",
@@ -58,10 +68,13 @@ __all__ = [
     "Platform",
     "Reference",
     "Registry",
+    "Removed",
     "Resolved",
+    "Resource",
     "Started",
     "Status",
     "Store",
+    "Usage",
     "Writer",
     "aio",
     "copy",
@@ -70,6 +83,8 @@ __all__ = [
 
 # Name -> module, and what it is called there when that is something else.
 _HOMES = {
+    "Checked": "distore.images.check",
+    "Collected": "distore.metadata.collector:Summary",
     "ContentStore": "distore.content.store:Store",
     "Descriptor": "distore.oci.descriptor",
     "Digest": "distore.oci.digest",
@@ -77,10 +92,12 @@ _HOMES = {
     "Document": "distore.api.document",
     "Done": "distore.transfer.progress",
     "Event": "distore.transfer.progress",
+    "Explanation": "distore.metadata.explain",
     "Finished": "distore.transfer.progress",
     "Image": "distore.images.image",
     "Index": "distore.oci.manifest",
     "Info": "distore.content.store",
+    "Lease": "distore.leases",
     "LocalStore": "distore.content.local.store",
     "Manifest": "distore.oci.manifest",
     "MemoryStore": "distore.content.memory",
@@ -91,10 +108,13 @@ _HOMES = {
     "Platform": "distore.oci.platform",
     "Reference": "distore.oci.reference",
     "Registry": "distore.api.registry",
+    "Removed": "distore.metadata.collector",
     "Resolved": "distore.transfer.progress",
+    "Resource": "distore.leases",
     "Started": "distore.transfer.progress",
     "Status": "distore.content.store",
     "Store": "distore.api.store",
+    "Usage": "distore.images.usage",
     "Writer": "distore.content.store",
     "copy": "distore.api.copying",
 }
