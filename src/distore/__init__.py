@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from distore.images.image import Image
     from distore.images.usage import Usage
     from distore.leases import Lease, Resource
-    from distore.metadata.collector import Removed
-    from distore.metadata.collector import Summary as Collected
+    from distore.metadata.collector import Collected, Removed
     from distore.metadata.explain import Explanation
     from distore.oci.descriptor import Descriptor
     from distore.oci.digest import Digest
@@ -84,7 +83,7 @@ __all__ = [
 # Name -> module, and what it is called there when that is something else.
 _HOMES = {
     "Checked": "distore.images.check",
-    "Collected": "distore.metadata.collector:Summary",
+    "Collected": "distore.metadata.collector",
     "ContentStore": "distore.content.store:Store",
     "Descriptor": "distore.oci.descriptor",
     "Digest": "distore.oci.digest",

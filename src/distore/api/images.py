@@ -235,7 +235,7 @@ def _is_digest(name: str | Reference) -> bool:
 def _keep_below(content: LocalStore, target: Descriptor) -> None:
     """Label the documents of what had no name yet with what they name, for the collector to see.
 
-    Looking at the parts has the lease hold them.
+    Looking at the objects has the lease hold them.
     """
     from distore.images.check import check
     from distore.images.children import read_manifest
@@ -243,7 +243,7 @@ def _keep_below(content: LocalStore, target: Descriptor) -> None:
 
     checked = check(content, target)
     for digest in reversed(tuple(checked.below)):  # children first
-        document = read_manifest(content, checked.parts[digest].descriptor)
+        document = read_manifest(content, checked.objects[digest].descriptor)
         info = content.info(digest)
         added = {key: value for key, value in gc_labels(document).items() if key not in info.labels}
         if added:

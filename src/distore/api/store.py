@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from distore.api.settings import Path
     from distore.api.transfers import CopyKeywords, TransferKeywords
     from distore.images.image import Image
-    from distore.metadata.collector import Removed, Summary
+    from distore.metadata.collector import Collected, Removed
     from distore.metadata.explain import Explanation
     from distore.metadata.leases import Leases
     from distore.metadata.namespaces import Namespaces
@@ -220,7 +220,7 @@ class Store:
         """
         return mutate_image(self._metadata, _held(image), _named(name), Mutation(**options))
 
-    def gc(self, *, dry_run: bool = False, older_than: float = 0.0) -> Summary:
+    def gc(self, *, dry_run: bool = False, older_than: float = 0.0) -> Collected:
         """Remove what no image, no live lease and no label keeps, in all namespaces.
 
         Args:

@@ -51,7 +51,7 @@ class Removed:
 
 
 @dataclass(slots=True, kw_only=True)
-class Summary:
+class Collected:
     """What a pass came to: blobs kept, blobs removed, other records removed, bytes freed, and the
     milliseconds of its two halves."""
 
@@ -85,7 +85,7 @@ class Collector:
         self._lease_is_live = lease_is_live
         self._now = now
         self._monotonic = monotonic
-        self.summary = Summary()
+        self.summary = Collected()
 
     def collect(self, *, dry_run: bool = False, older_than: float = 0.0) -> Iterator[Removed]:
         """Remove what nothing reaches, and give each of it once it is gone; ``summary`` is filled meanwhile.
@@ -102,7 +102,7 @@ class Collector:
         from distore.metadata.leftovers import Leftovers
         from distore.metadata.sweep import Sweep
 
-        self.summary = Summary()
+        self.summary = Collected()
         if not self._store.exists() and not self._store.database.exists():
             return
         with self._pass(dry_run=dry_run, older_than=older_than) as run:
@@ -119,7 +119,7 @@ class Collector:
         """
         from distore.metadata.sweep import Sweep
 
-        self.summary = Summary()
+        self.summary = Collected()
         if not self._store.exists():
             return
         try:
@@ -202,11 +202,12 @@ class Pass:
         self.graph = graph
         self.dry_run = dry_run
         self.monotonic = monotonic
-        self.summary = Summary()
+        self.summary = Collected()
         self.cutoff = 0  # nanoseconds: blobs whose file changed since are left alone
         self.spares_young = False  # there are such already
         self.mark = Mark(graph.refs)
         self._seq = 0
+        self._began = round(graph.now * 1_000_000)  # what the row of gc_run says while it is this one's
 
     @contextmanager
     def begun(self, older_than: float) -> Iterator[None]:
@@ -260,6 +261,7 @@ class Pass:
         while True:
             self._take_in()
             with self.store.database.transaction(durable=durable) as connection:
+                self._check_alone(connection)
                 if self._take_in(most=_MOST_IN_TRANSACTION):
                     yield connection
                     return
@@ -310,10 +312,23 @@ class Pass:
     def _note_touched(self, begin: bool) -> None:
         """Have the triggers note what gains references; what a dead collector left goes first."""
         with self.store.database.transaction(durable=False) as connection:
+            if not begin and not self._is_running(connection):
+                return  # the notes are those of another one
             connection.execute("DELETE FROM gc_run")
             connection.execute("DELETE FROM gc_touched")
             if begin:
-                connection.execute("INSERT INTO gc_run VALUES (?)", (round(self.graph.now * 1_000_000),))
+                connection.execute("INSERT INTO gc_run VALUES (?)", (self._began,))
+
+    def _check_alone(self, connection: sqlite3.Connection) -> None:
+        """Somebody may have removed the file of the lock; another collector then took the notes away."""
+        if not self._is_running(connection):
+            raise Unavailable(
+                f"store {self.store.root}: another collector began, for {self.store.paths.collecting} was"
+                " removed; try again later"
+            )
+
+    def _is_running(self, connection: sqlite3.Connection) -> bool:
+        return connection.execute("SELECT started FROM gc_run").fetchall() == [(self._began,)]
 
     def _lock(self) -> FileLock:
         path = self.store.paths.collecting

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from distore.app import App
     from distore.cli.output import Output
-    from distore.metadata.collector import Removed, Summary
+    from distore.metadata.collector import Collected, Removed
 
 SUMMARY: Final = "remove the blobs that no image, lease or label needs"
 EXAMPLES: Final = (
@@ -83,7 +83,7 @@ def _show(each: Removed, args: argparse.Namespace, out: Output) -> None:
 _NAMES: Final = {"image": "expired image", "lease": "dead lease", "ingest": "abandoned ingest"}
 
 
-def _summary(summary: Summary, *, dry_run: bool) -> str:
+def _summary(summary: Collected, *, dry_run: bool) -> str:
     verb = "would remove" if dry_run else "removed"
     blobs = f"{summary.removed} blob{'' if summary.removed == 1 else 's'}"
     seconds = (summary.mark_ms + summary.sweep_ms) / 1000
