@@ -146,6 +146,8 @@ def test_several_images_go_by_name_by_digest_and_from_standard_input(
         (("a.tar", "none"), 11, "docker.io/library/none:latest: not in the store; dist pull"),
         (("a.tar", "sha256:" + "0" * 64), 11, "sha256:000"),
         (("folder/none/a.tar", "app:1"), 11, "folder/none/a.tar"),
+        (("none/a.tar", "app:1"), 11, "none/a.tar: there is no folder"),
+        (("--force", "/dev/null", "app:1"), 14, "/dev/null: not a regular file, and so not replaced"),
         (("there.tar", "app:1"), 12, "there.tar: the file is there already; replace it with --force"),
         (("oci:there.tar", "app:1"), 14, "oci:there.tar: not a folder"),
         (("oci-archive:a.tar", "app:1"), 2, "want a FILE, oci:DIR, or -"),

@@ -67,8 +67,9 @@ def test_a_base_name_completes_a_tag(dist: Dist, archive: Path) -> None:
     assert names == ["docker.io/library/redis:7", "r.example/team/app:v2"]
 
 
-def test_what_is_passed_over_is_a_note(dist: Dist, archive: Path) -> None:
-    done = dist("import", "a.tar")
+@pytest.mark.parametrize("flags", [[], ["-q"]])
+def test_what_is_passed_over_is_a_note(flags: list[str], dist: Dist, archive: Path) -> None:
+    done = dist("import", *flags, "a.tar")
 
     assert done.returncode == 0
     assert "has no name but the tag 'v2'; passed over; give --base-name" in done.stderr.decode()
@@ -119,6 +120,7 @@ def test_content_that_came_survives_the_collector(dist: Dist, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("words", "status", "part"),
     [
+        ([""], 2, "want a FILE, the folder of a layout, or -"),
         (["none.tar"], 11, "none.tar: no such file"),
         (["empty"], 14, "empty: no images in it"),
         (["text"], 14, "text: not a tar file"),

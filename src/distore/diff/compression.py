@@ -5,13 +5,13 @@ docs/decisions/0008-compression.md says why it is zlib and the zstd of the stand
 
 from __future__ import annotations
 
-import sys
 import zlib
 from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol
 
 from distore.content.blobs import CHUNK
-from distore.errors import DataLoss, InvalidArgument, ResourceExhausted, Unimplemented
+from distore.diff.frames import FIRST_INPUT, GZIP, HEAD, ZSTD, frames_of, zstd_module
+from distore.errors import DataLoss, InvalidArgument, ResourceExhausted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,36 +21,16 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
     from distore.content.store import Input, Reader
+    from distore.diff.frames import Frames
 
-GZIP: Final = "gzip"
-ZSTD: Final = "zstd"
 LEVELS: Final = {GZIP: range(1, 10), ZSTD: range(1, 20)}  # above 19 readers need more than 8 MiB (RFC 8878)
 DEFAULT_LEVELS: Final = {GZIP: 6, ZSTD: 3}  # what gzip and zstd take themselves
-HEAD: Final = 4  # bytes that tell the compression
 
-_GZIP_MAGIC: Final = b"\x1f\x8b"
-_ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 _INPUT: Final = 256 * 1024  # compressed bytes read at a time
-# What follows a member or a frame is copied. Where they are tiny and many, little may follow: after
-# each the next gets this much at first, and twice as much every time.
-_FIRST_INPUT: Final = 1024  # bytes
-_WBITS: Final = 31  # gzip, and nothing else (zlib.h, inflateInit2)
 _RAW: Final = -15  # deflate without a header (zlib.h, deflateInit2)
 _MEMORY: Final = 8  # zlib's memLevel; its default
 _BLOCK: Final = 512 * 1024  # bytes that one thread packs; part of the output, so never changed by a setting
 _WINDOW: Final = 32 * 1024  # bytes that deflate looks back
-
-
-class _Frame(Protocol):
-    """One member or frame being read, as ZstdDecompressor has it."""
-
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def needs_input(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
-    def decompress(self, data: ReadableBuffer, /, max_length: int = -1) -> bytes: ...
 
 
 class Compressor(Protocol):
@@ -67,13 +47,6 @@ class Compressor(Protocol):
     def close(self) -> None:
         """Release threads; without ``finish`` the output stays half."""
         ...
-
-
-def compression_of(head: bytes) -> str | None:
-    """GZIP, ZSTD or None, by the first HEAD bytes."""
-    if head.startswith(_GZIP_MAGIC):
-        return GZIP
-    return ZSTD if head.startswith(_ZSTD_MAGIC) else None
 
 
 def check_level(compression: str | None, level: int | None) -> None:
@@ -128,25 +101,14 @@ class Decompressed:
 
     def __init__(self, source: Input, *, subject: str, limit: int | None = None) -> None:
         head = _head(source)
-        self.compression = compression_of(head)
+        frames = frames_of(head, subject=subject)
+        self.compression = None if frames is None else frames.compression
         self._subject = subject
         self._limit = limit
         self._given = 0
-        prefixed = _Prefixed(head, source)
-        self._source: Input = prefixed
-        if self.compression == GZIP:
-            self._source = _Frames(
-                prefixed, _Member, error=zlib.error, message=f"{subject}: %s gzip data", padded=True
-            )
-        elif self.compression == ZSTD:
-            zstd = _zstd(subject)
-            self._source = _Frames(
-                prefixed,
-                zstd.ZstdDecompressor,
-                error=zstd.ZstdError,
-                message=f"{subject}: %s zstd data",
-                padded=False,
-            )
+        self._source: Input = _Prefixed(head, source)
+        if frames is not None:
+            self._source = _Plain(self._source, frames, subject=subject)
 
     def readinto(self, buffer: memoryview, /) -> int:
         """As ``Input.readinto``."""
@@ -180,57 +142,17 @@ class _Prefixed:
         return self._source.readinto(buffer) or 0
 
 
-class _Member:
-    """A gzip member (RFC 1952, section 2.2)."""
+class _Plain:
+    """An Input: the plain bytes of one member or frame after the other."""
 
-    def __init__(self) -> None:
-        self._member = zlib.decompressobj(_WBITS)
-        self._tail = b""
-        self.needs_input = True
-
-    @property
-    def eof(self) -> bool:
-        return self._member.eof
-
-    @property
-    def unused_data(self) -> bytes:
-        return self._member.unused_data
-
-    def decompress(self, data: ReadableBuffer, /, max_length: int = -1) -> bytes:
-        """With ``data`` where input is needed, with nothing where it is not."""
-        plain = self._member.decompress(self._tail or data, max_length)
-        self._tail = self._member.unconsumed_tail
-        # What filled the room may have more behind it that zlib holds.
-        self.needs_input = not (self._tail or self.eof or len(plain) == max_length)
-        return plain
-
-
-class _Frames:
-    """An Input: the plain bytes of one member or frame after the other.
-
-    Args:
-        message: Of errors, with a place for what is wrong.
-        padded: Whether zeros may follow the last one.
-    """
-
-    def __init__(
-        self,
-        source: Input,
-        new_frame: Callable[[], _Frame],
-        *,
-        error: type[Exception],
-        message: str,
-        padded: bool,
-    ) -> None:
+    def __init__(self, source: Input, frames: Frames, *, subject: str) -> None:
         self._source = source
-        self._new_frame = new_frame
-        self._error = error
-        self._message = message
-        self._padded = padded
+        self._frames = frames
+        self._message = f"{subject}: %s {frames.compression} data"
         self._space = memoryview(bytearray(_INPUT))
         self._start = self._end = 0  # what is read and not used
         self._piece = _INPUT
-        self._frame = new_frame()
+        self._frame = frames.new()
 
     def readinto(self, buffer: memoryview, /) -> int:
         room = min(len(buffer), CHUNK)
@@ -242,12 +164,12 @@ class _Frames:
                     raise DataLoss(self._message % "the end is missing of its")
             try:
                 plain = self._frame.decompress(given, max_length=room)
-            except self._error as error:
+            except self._frames.error as error:
                 raise DataLoss(self._message % "damaged") from error
             if self._frame.eof:
                 # All of it lies in the space still: nothing is read while a frame has input.
                 self._start -= len(self._frame.unused_data)
-                self._piece = _FIRST_INPUT
+                self._piece = FIRST_INPUT
             if plain:
                 buffer[: len(plain)] = plain
                 return len(plain)
@@ -271,11 +193,11 @@ class _Frames:
     def _another(self) -> bool:
         """Begin what follows, if anything does."""
         while self._fill():
-            if self._padded:
+            if self._frames.padded:
                 left = bytes(self._space[self._start : self._end])
                 self._start += len(left) - len(left.lstrip(b"\0"))
             if self._start < self._end:
-                self._frame = self._new_frame()
+                self._frame = self._frames.new()
                 return True
         return False
 
@@ -299,7 +221,7 @@ def compressor(
     level = level or DEFAULT_LEVELS[compression]
     if compression == GZIP:
         return _Gzip(take, level, threads)
-    return _Zstandard(take, level, threads, _zstd(subject))
+    return _Zstandard(take, level, threads, zstd_module(subject))
 
 
 class _Gzip:
@@ -388,14 +310,3 @@ class _Zstandard:
 
     def close(self) -> None:
         """Its threads end with it."""
-
-
-def _zstd(subject: str) -> ModuleType:
-    try:
-        if sys.version_info >= (3, 14):
-            from compression import zstd
-        else:
-            from backports import zstd
-    except ImportError as error:
-        raise Unimplemented(f"{subject}: zstd needs Python 3.14 or the package backports.zstd") from error
-    return zstd

@@ -36,6 +36,8 @@ OPAQUE: Final = ".wh..wh..opq"
 _RESERVED: Final = ".wh..wh."  # what aufs keeps for itself; nothing of it is part of the image
 MAX_NAMES: Final = 4_000_000  # of all layers together
 MAX_CHARACTERS: Final = 512 * 1024 * 1024  # of all names that are seen
+MAX_RECORDS: Final = 256 * 1024 * 1024  # bytes that folders say about themselves in pax records
+MAX_STEPS: Final = 50_000_000  # parts of links that are followed for all names together
 _MAX_LINKS: Final = 40  # that are followed for one name, as Linux has it (path_resolution(7))
 # A folder that only the names in it tell of, as extraction makes it.
 _UNTOLD: Final = Meta(mode=0o755)
@@ -65,16 +67,18 @@ class _Content:
 
 
 class _Node:
-    """A name in the tree; ``top`` is the last layer that told of it or of something below."""
+    """A name in the tree; ``top`` is the last layer that told of it or of something below, ``clear``
+    the last one whose own alone is below it."""
 
-    __slots__ = ("below", "content", "meta", "parent", "top")
+    __slots__ = ("below", "clear", "content", "meta", "parent", "top")
 
-    def __init__(self, parent: _Node | None, content: _Content | None = None) -> None:
+    def __init__(self, parent: _Node | None, content: _Content | None = None, clear: int = -1) -> None:
         self.parent = parent
         self.content = content
         self.below: dict[str, _Node] | None = {} if content is None else None
         self.meta: Meta | None = None  # of a folder that a member tells of
         self.top = -1
+        self.clear = clear
 
 
 class Overlay:
@@ -87,6 +91,8 @@ class Overlay:
         self._layer = -1
         self._member = -1
         self._metas: dict[Meta, Meta] = {}  # most folders have that of another one
+        self._records = MAX_RECORDS
+        self._steps = MAX_STEPS
 
     def begin_layer(self) -> None:
         """What follows lies over what was there."""
@@ -112,7 +118,7 @@ class Overlay:
         if not base:
             if member.kind != FOLDER:
                 raise FailedPrecondition(f"{subject}: its root is no folder")
-            self._root.meta = self._shared(member.meta)
+            self._root.meta = self._shared(member.meta, subject)
             return
         parent = self._folder(folders, subject, create=True)
         assert parent is not None
@@ -145,7 +151,7 @@ class Overlay:
         old = parent.below.get(base)
         if member.kind == FOLDER:
             node = old if old is not None and old.below is not None else self._new(parent, base)
-            node.meta = self._shared(member.meta)
+            node.meta = self._shared(member.meta, subject)
         elif member.kind == HARD_LINK:
             content = self._target(member, subject)
             same = old is not None and old.content is content
@@ -172,7 +178,7 @@ class Overlay:
         self._count += 1
         if self._count > self._max_names:
             raise ResourceExhausted(f"the layers have more than {self._max_names} names together")
-        node = parent.below[base] = _Node(parent, content)
+        node = parent.below[base] = _Node(parent, content, self._layer)
         return node
 
     def _touch(self, node: _Node | None) -> None:
@@ -199,7 +205,11 @@ class Overlay:
                         f"{subject}: too many links on the way to {shown('/'.join(parts))}"
                     )
                 at = self._root if link.startswith("/") else at
-                waiting += [word for word in reversed(link.split("/")) if word not in ("", ".")]
+                words = link.split("/")
+                self._steps -= len(words)
+                if self._steps < 0:
+                    raise ResourceExhausted(f"{subject}: its links lead over {MAX_STEPS} folders")
+                waiting += [word for word in reversed(words) if word not in ("", ".")]
                 continue
             if child is None or child.below is None:
                 if not create:
@@ -234,25 +244,33 @@ class Overlay:
     def _hide_below(self, folder: _Node) -> None:
         waiting = [folder]
         while waiting:
-            below = waiting.pop().below or {}
-            for base in [base for base, node in below.items() if node.top != self._layer]:
-                del below[base]
-            waiting += [node for node in below.values() if node.below is not None]
+            at = waiting.pop()
+            if at.below is None or at.clear == self._layer:
+                continue  # the same whiteout may come again and again
+            at.clear = self._layer
+            for base in [base for base, node in at.below.items() if node.top != self._layer]:
+                del at.below[base]
+            waiting += at.below.values()
 
-    def _shared(self, meta: Meta) -> Meta:
+    def _shared(self, meta: Meta, subject: str) -> Meta:
+        if meta not in self._metas:
+            self._records -= sum(len(key) + len(value) for key, value in meta.records)
+            if self._records < 0:
+                raise ResourceExhausted(f"{subject}: its folders have over {MAX_RECORDS} bytes of records")
         return self._metas.setdefault(meta, meta)
 
     def _nodes(self) -> Iterator[tuple[str, _Node]]:
         """Every name, parents before what is below them, siblings in order."""
-        waiting = [("", self._root)]
+        waiting = [("", "", self._root)]  # the names of a folder share their beginning in memory
         while waiting:
-            name, node = waiting.pop()
+            prefix, base, node = waiting.pop()
+            name = prefix + base
             if len(name) > MAX_NAME:  # through a link, which makes a short name a long one
                 raise ResourceExhausted(f"the layers make a name of over {MAX_NAME} characters")
             yield name, node
             if node.below:
                 prefix = f"{name}/" if name else ""
-                waiting += [(prefix + base, node.below[base]) for base in sorted(node.below, reverse=True)]
+                waiting += [(prefix, each, node.below[each]) for each in sorted(node.below, reverse=True)]
 
 
 def merged(layers: Sequence[LayerTar], *, max_names: int = MAX_NAMES) -> Iterator[ReadableBuffer]:

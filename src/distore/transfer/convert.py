@@ -23,6 +23,7 @@ from distore.transfer.newimage import (
 from distore.transfer.pace import Stop
 from distore.transfer.pouring import check_size
 from distore.transfer.progress import Done, Finished, Moved, Planned, Resolved, Started
+from distore.transfer.scratch import drop_forgotten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,6 +70,7 @@ def convert(
         DistoreError: As the store.
     """
     started = clock()
+    drop_forgotten(store)
     yield Resolved(name=name, descriptor=root)
     plan = Plan(store, options)
     tree = plan.document(root)

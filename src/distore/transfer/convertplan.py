@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from distore.content.blobs import read_blob
-from distore.diff.compression import GZIP, ZSTD, check_level
+from distore.diff.compression import check_level
+from distore.diff.frames import GZIP, ZSTD
 from distore.errors import DataLoss, InvalidArgument, NotFound, ResourceExhausted
 from distore.images.children import attested, children, has_children, is_attestation, read_document
 from distore.images.select import ALL, platforms_of
@@ -16,6 +17,7 @@ from distore.oci.descriptor import Descriptor
 from distore.oci.digest import DEFAULT_ALGORITHM, Digest
 from distore.oci.manifest import MAX_CONFIG_SIZE, Index, parse_config, parse_manifest
 from distore.transfer.newimage import DOCKER, FLAVOURS, layer_media_type, put_document
+from distore.transfer.ociindex import REFERENCE_DIGEST
 from distore.transfer.progress import Done, Noted
 from distore.transfer.rewriting import dumped, flavour_of, in_flavour, loaded, pointed, typed
 
@@ -32,7 +34,6 @@ UNCOMPRESSED: Final = "uncompressed"
 COMPRESSIONS: Final = (GZIP, ZSTD, UNCOMPRESSED)
 MAX_LAYER: Final = 1 << 40  # plain bytes; a bomb ends here, if not at the end of the disk
 MAX_DOCUMENTS: Final = 1000  # of one image; all of them are in memory
-_REFERENCE: Final = "vnd.docker.reference.digest"  # which sibling an attestation is about
 _KEPT: Final = "kept"  # in place of a compression
 _SHOWN: Final = 8  # platforms that a note names
 
@@ -358,8 +359,11 @@ def _referring(old: JsonObject, siblings: Mapping[str, Descriptor]) -> JsonObjec
 
 def _about(entry: JsonObject, moved: Mapping[str, Descriptor]) -> JsonObject:
     notes = entry.get("annotations")
-    if isinstance(notes, dict) and notes.get(_REFERENCE) in moved:
-        return {**entry, "annotations": {**notes, _REFERENCE: str(moved[notes[_REFERENCE]].digest)}}
+    if isinstance(notes, dict) and notes.get(REFERENCE_DIGEST) in moved:
+        return {
+            **entry,
+            "annotations": {**notes, REFERENCE_DIGEST: str(moved[notes[REFERENCE_DIGEST]].digest)},
+        }
     return entry
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from distore.content.slices import BytesReader
+from distore.diff.frames import HEAD, compression_of
 from distore.errors import DataLoss, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
 from distore.oci import mediatypes
 from distore.oci.descriptor import Descriptor
@@ -16,11 +16,12 @@ from distore.oci.manifest import MAX_CONFIG_SIZE, MAX_MANIFEST_SIZE, Index, pars
 from distore.oci.reference import Reference
 from distore.remotes.mismatch import wrong_digest
 from distore.transfer.archive import DOCKER_FILE, blob_name, read_index
+from distore.transfer.dockerentries import LAYER_TYPES, made_manifest, read_entries
 from distore.transfer.ociindex import listed, shown
 from distore.transfer.pouring import pour, pour_verified
 from distore.transfer.tarindex import TarArchive
 from distore.transfer.tarwriter import TarWriter
-from distore.transfer.unpacking import HEAD, Unpacker, compression_of
+from distore.transfer.unpacking import Unpacker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,22 +30,8 @@ if TYPE_CHECKING:
 
     from distore.content.store import Provider, Reader
     from distore.oci.manifest import Manifest
+    from distore.transfer.dockerentries import DockerEntry
     from distore.transfer.tarindex import Member
-
-LAYER_TYPES = {
-    None: mediatypes.OCI_LAYER,
-    "gzip": mediatypes.OCI_LAYER_GZIP,
-    "zstd": mediatypes.OCI_LAYER_ZSTD,
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Entry:
-    """One image of manifest.json: names of members, and what the image is called."""
-
-    config: str
-    layers: tuple[str, ...]
-    tags: tuple[str, ...]
 
 
 class DockerArchiveOrigin:
@@ -139,29 +126,15 @@ class DockerArchiveOrigin:
             media_type=mediatypes.OCI_MANIFEST, digest=Digest.of(self._manifest), size=len(self._manifest)
         )
 
-    def _entries(self) -> list[_Entry]:
-        data = self._tar.read(DOCKER_FILE, limit=MAX_MANIFEST_SIZE)
-        if data is None:
+    def _entries(self) -> list[DockerEntry]:
+        entries = read_entries(self._tar, subject=self._subject)
+        if entries is None:
             raise FailedPrecondition(
                 f"{self._subject}: no {DOCKER_FILE} in it: not of docker save, or of one before 1.10"
             )
-        try:
-            document = json.loads(data)
-        except (ValueError, RecursionError) as error:
-            raise FailedPrecondition(f"{self._subject}: {DOCKER_FILE}: not JSON") from error
-        if not isinstance(document, list):
-            raise FailedPrecondition(f"{self._subject}: {DOCKER_FILE}: not a JSON list")
-        return [self._entry(item) for item in document]
+        return entries
 
-    def _entry(self, item: object) -> _Entry:
-        fields = item if isinstance(item, dict) else {}
-        config, lists = fields.get("Config"), [fields.get(key) or [] for key in ("Layers", "RepoTags")]
-        good = all(isinstance(found, list) and all(isinstance(s, str) for s in found) for found in lists)
-        if not isinstance(config, str) or not good:
-            raise FailedPrecondition(f"{self._subject}: {DOCKER_FILE}: want Config, Layers and RepoTags")
-        return _Entry(config=config, layers=tuple(lists[0]), tags=tuple(lists[1]))
-
-    def _select(self, entries: list[_Entry]) -> _Entry:
+    def _select(self, entries: list[DockerEntry]) -> DockerEntry:
         found = [entry for entry in entries if self._reference is None or self._is_called(entry)]
         if len(found) == 1:
             return found[0]
@@ -172,7 +145,7 @@ class DockerArchiveOrigin:
             raise NotFound(f"{self._subject}: no image{wanted}{there}")
         raise FailedPrecondition(f"{self._subject}: holds {len(found)} images{there}")
 
-    def _is_called(self, entry: _Entry) -> bool:
+    def _is_called(self, entry: DockerEntry) -> bool:
         for tag in entry.tags:
             try:
                 if Reference.parse(tag) == self._reference:
@@ -348,14 +321,3 @@ class DockerArchiveSink:
             if actual != expected:
                 raise wrong_digest(f"layer {layer.digest}, unpacked", expected=expected, actual=actual)
         return manifest
-
-
-def made_manifest(config: Descriptor, layers: Sequence[Descriptor]) -> bytes:
-    """An OCI manifest: only OCI has media types for every way in which layers are packed."""
-    document = {
-        "schemaVersion": 2,
-        "mediaType": mediatypes.OCI_MANIFEST,
-        "config": config.to_json(),
-        "layers": [layer.to_json() for layer in layers],
-    }
-    return json.dumps(document, separators=(",", ":")).encode()

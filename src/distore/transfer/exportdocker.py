@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from distore.content.blobs import read_blob
 from distore.errors import DataLoss, FailedPrecondition
 from distore.images.children import read_manifest
-from distore.oci.digest import DEFAULT_ALGORITHM, Digest, new_hasher
+from distore.oci.digest import Digest, new_hasher
 from distore.oci.manifest import MAX_CONFIG_SIZE, Index, parse_config
 from distore.transfer.archive import DOCKER_FILE
 from distore.transfer.exportindex import is_image, tag_of
@@ -17,7 +17,7 @@ from distore.transfer.tarout import Member, small
 from distore.transfer.unpacking import Unpacker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from _typeshed import ReadableBuffer
 
@@ -58,7 +58,7 @@ class _Archive:
 
     provider: Provider
     pump: Pump
-    measured: dict[Digest, _Layer] = field(default_factory=dict)
+    measured: dict[tuple[Digest, str], _Layer] = field(default_factory=dict)  # by digest and algorithm
     layers: dict[Digest, tuple[Descriptor, int]] = field(default_factory=dict)  # by what they unpack to
     configs: dict[Digest, bytes] = field(default_factory=dict)
     entries: dict[Digest, tuple[list[str], list[Digest]]] = field(default_factory=dict)  # by config
@@ -72,8 +72,15 @@ class _Archive:
                 " archive can hold"
             )
         config = read_blob(self.provider, manifest.config.digest, max_size=MAX_CONFIG_SIZE)
-        diff_ids = [self._layer(layer) for layer in manifest.layers]
-        _check(image, manifest, config, diff_ids)
+        named = parse_config(config, subject=manifest.config.digest).diff_ids
+        if len(named) != len(manifest.layers):
+            raise FailedPrecondition(
+                f"{image.label}: {len(manifest.layers)} layers, its config names {len(named)}"
+            )
+        diff_ids = [
+            self._layer(layer, diff_id) for layer, diff_id in zip(manifest.layers, named, strict=True)
+        ]
+        _check(image, manifest, named, diff_ids)
         self.configs[manifest.config.digest] = config
         tags, _ = self.entries.setdefault(manifest.config.digest, ([], diff_ids))
         if image.name is not None and tag_of(image.name) is not None:
@@ -93,10 +100,12 @@ class _Archive:
         configs = [small(f"{digest.encoded}.json", self.configs[digest]) for digest in sorted(self.configs)]
         return [head, *configs, *(self._member(diff_id) for diff_id in sorted(self.layers))]
 
-    def _layer(self, layer: Descriptor) -> Digest:
-        found = self.measured.get(layer.digest)
+    def _layer(self, layer: Descriptor, named: Digest) -> Digest:
+        """What a layer unpacks to, by the algorithm that the config uses."""
+        algorithm = named.algorithm
+        found = self.measured.get((layer.digest, algorithm))
         if found is None:
-            hasher, size = new_hasher(DEFAULT_ALGORITHM), 0
+            hasher, size = new_hasher(algorithm), 0
 
             def take(data: ReadableBuffer) -> None:
                 nonlocal size
@@ -105,8 +114,8 @@ class _Archive:
 
             for _ in self._unpacked(layer, take):
                 pass
-            found = _Layer(diff_id=Digest.from_hasher(DEFAULT_ALGORITHM, hasher), size=size)
-            self.measured[layer.digest] = found
+            found = _Layer(diff_id=Digest.from_hasher(algorithm, hasher), size=size)
+            self.measured[layer.digest, algorithm] = found
         # The same layer may be packed in several ways; whichever it is, the same bytes come out.
         self.layers.setdefault(found.diff_id, (layer, found.size))
         return found.diff_id
@@ -125,11 +134,10 @@ class _Archive:
         unpacker.finish()
 
 
-def _check(image: PlannedImage, manifest: Manifest, config: bytes, diff_ids: list[Digest]) -> None:
+def _check(
+    image: PlannedImage, manifest: Manifest, named: Sequence[Digest], diff_ids: Sequence[Digest]
+) -> None:
     """Whether the layers are those that the config names."""
-    named = list(parse_config(config, subject=manifest.config.digest).diff_ids)
-    if len(named) != len(diff_ids):
-        raise FailedPrecondition(f"{image.label}: {len(diff_ids)} layers, its config names {len(named)}")
     for layer, expected, actual in zip(manifest.layers, named, diff_ids, strict=True):
         if expected != actual:
             raise DataLoss(f"{image.label}: layer {layer.digest} unpacks to {actual}, not to {expected}")

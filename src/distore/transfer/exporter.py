@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer
 
-    from distore.oci.platform import Platform
     from distore.transfer.exportplan import Plan
     from distore.transfer.progress import Event
 
@@ -93,10 +92,7 @@ def _archive(
     started: float,
 ) -> Iterator[Event]:
     with Pump(store) as pump:
-        if options.docker:
-            members = docker_members(plan, store, pump)
-        else:
-            members = _members(plan, store, pump, host=options.host)
+        members = docker_members(plan, store, pump) if options.docker else _members(plan, store, pump)
         out.begin(archive_size(members))
         travelling = [member.blob for member in members if member.blob is not None]
         yield _planned(plan, travelling)
@@ -114,10 +110,10 @@ def _archive(
     )
 
 
-def _members(plan: Plan, store: ExportStore, pump: Pump, *, host: Platform) -> list[Member]:
+def _members(plan: Plan, store: ExportStore, pump: Pump) -> list[Member]:
     """What names the images comes first and documents before blobs: whoever reads a stream knows
     early what is to come."""
-    docker = docker_manifest(plan, store, host=host)
+    docker = docker_manifest(plan, store)
 
     def blob(descriptor: Descriptor) -> Member:
         def pour(take: Callable[[ReadableBuffer], None]) -> Iterator[int]:

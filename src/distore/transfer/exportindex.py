@@ -1,17 +1,20 @@
-"""What the files at the head of an exported layout say: index.json, and docker's manifest.json."""
+"""What the files at the head of an exported layout say: index.json, and docker's manifest.json.
+
+manifest.json holds one platform of an image. Of an index it names the one for linux/amd64, and where
+there is none the first that it can: an export depends on what is exported, not on who does it.
+"""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from distore.errors import NotFound
-from distore.images.children import is_elsewhere, read_manifest
-from distore.images.select import Selection
+from distore.images.children import is_attestation, is_elsewhere, read_manifest
 from distore.oci import mediatypes
-from distore.oci.manifest import Index, Manifest
+from distore.oci.manifest import Manifest
+from distore.oci.platform import Only, Platform
 from distore.oci.reference import Reference
 from distore.transfer.archive import blob_name
 from distore.transfer.ociindex import CONTAINERD_NAME, REF_NAME, ImageIndex
@@ -21,8 +24,9 @@ if TYPE_CHECKING:
 
     from distore.content.store import Provider
     from distore.oci.digest import Digest
-    from distore.oci.platform import Platform
     from distore.transfer.exportplan import Plan
+
+_USUAL: Final = Only(Platform(os="linux", architecture="amd64"))
 
 
 def entries_of(plan: Plan, *, taken: Collection[str] = ()) -> list[Mapping[str, object]]:
@@ -51,13 +55,13 @@ def index_of(plan: Plan) -> ImageIndex:
     return replace(ImageIndex.empty(), entries=tuple(entries_of(plan)))
 
 
-def docker_manifest(plan: Plan, provider: Provider, *, host: Platform) -> bytes | None:
-    """What ``docker load`` and ``podman load`` read: the images of the plan that they can, each as its
-    manifest for ``host`` or as the only one it is. None when there are none."""
+def docker_manifest(plan: Plan, provider: Provider) -> bytes | None:
+    """What ``docker load`` and ``podman load`` read: the images of the plan that they can, each for one
+    platform. None when there are none."""
     there = {descriptor.digest for descriptor in (*plan.documents, *plan.blobs)}
     entries: dict[Digest, tuple[Manifest, list[str]]] = {}
     for image in plan.images:
-        found = _loadable(image.root.digest, plan, provider, host)
+        found = _loadable(image.root.digest, plan, provider)
         if found is None:
             continue
         digest, manifest = found
@@ -97,19 +101,16 @@ def is_image(manifest: Manifest) -> bool:
     )
 
 
-def _loadable(root: Digest, plan: Plan, provider: Provider, host: Platform) -> tuple[Digest, Manifest] | None:
-    """The manifest of a root that a docker of ``host`` would load."""
+def _loadable(root: Digest, plan: Plan, provider: Provider) -> tuple[Digest, Manifest] | None:
+    """The manifest of a root that docker would load."""
     documents = {descriptor.digest: descriptor for descriptor in plan.documents}
     document = read_manifest(provider, documents[root])
-    if isinstance(document, Index):
-        here = tuple(child for child in document.manifests if child.digest in documents)
-        try:
-            chosen = Selection(platforms=(host,)).of(replace(document, manifests=here), subject=root)
-        except NotFound:
-            return None
-        root = chosen[0].digest
-        document = read_manifest(provider, documents[root])
-    if isinstance(document, Index) or not is_image(document):
-        return None
-    packed = {mediatypes.layer_compression(layer.media_type) for layer in document.layers}
-    return (root, document) if packed <= {None, "gzip"} else None
+    if isinstance(document, Manifest):
+        return (root, document) if is_image(document) else None
+    here = [child for child in document.manifests if child.digest in documents]
+    usual = [child for child in here if child.platform is not None and _USUAL.match(child.platform)]
+    for child in (*usual, *here):
+        found = None if is_attestation(child) else read_manifest(provider, documents[child.digest])
+        if isinstance(found, Manifest) and is_image(found):
+            return child.digest, found
+    return None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from distore.content.store import Provider
 from distore.errors import FailedPrecondition, NotFound
 from distore.images.children import (
+    attested,
     document_of,
     has_children,
     is_attestation,
@@ -20,7 +21,8 @@ from distore.images.walk import MAX_DEPTH, walk
 from distore.oci import mediatypes
 from distore.oci.descriptor import Descriptor
 from distore.oci.manifest import Index, Manifest
-from distore.transfer.ociindex import listed
+from distore.oci.platform import Platform
+from distore.transfer.ociindex import REFERENCE_DIGEST, REFERENCE_TYPE, listed
 from distore.transfer.tarout import damaged
 
 if TYPE_CHECKING:
@@ -29,7 +31,8 @@ if TYPE_CHECKING:
     from distore.content.store import Info
     from distore.images.walk import Graph
     from distore.oci.digest import Digest
-    from distore.oci.platform import Platform
+
+_NOWHERE: Final = Platform(os="unknown", architecture="unknown")  # as buildkit has it
 
 
 class ExportStore(Provider, Protocol):
@@ -45,7 +48,7 @@ class ExportOptions:
     """What to export, and how.
 
     Args:
-        host: This machine's platform, for what can hold one platform only.
+        host: This machine's platform, which a docker archive takes of an index.
         platforms: Of an index, those that are wanted; None: all that are there. With one of them
             its manifest goes without the index.
         require_all: Whether a platform that is not there is an error.
@@ -166,8 +169,12 @@ class _Collector:
         except NotFound:
             self.notes.append(f"referrer {referrer} of {subject} is not all in the store and stays out")
             return
-        kind = read_manifest(self.store, found).artifact_type
-        self.extras[referrer] = replace(found, artifact_type=kind)
+        document = read_manifest(self.store, found)
+        if document.subject is None:
+            found = _attesting(found, subject)
+        elif document.artifact_type is not None:
+            found = replace(found, artifact_type=document.artifact_type)
+        self.extras[referrer] = found
 
     def _chosen(self, image: PlannedImage, index: Index, platforms: tuple[Platform, ...]) -> PlannedImage:
         """Of an index what is wanted; the manifest alone when that is one."""
@@ -204,7 +211,7 @@ class _Collector:
         except NotFound:
             return  # nobody chose it
         if extra:
-            self.extras[child.digest] = replace(child, data=None)
+            self.extras[child.digest] = _attesting(child, attested(child) or "")
 
     def _take(self, image: PlannedImage, root: Descriptor) -> list[Descriptor]:
         """Take a document and all of it that is there; what an index lacks, with those children
@@ -325,6 +332,15 @@ def _hint(name: str | None, *, platform: Platform | None = None, everything: boo
 def _bare(descriptor: Descriptor) -> Descriptor:
     """What is the same wherever the object came from."""
     return Descriptor(media_type=descriptor.media_type, digest=descriptor.digest, size=descriptor.size)
+
+
+def _attesting(descriptor: Descriptor, subject: str) -> Descriptor:
+    """An attestation, which does not say itself what it is about, as an entry of an index that does."""
+    return replace(
+        _bare(descriptor),
+        platform=_NOWHERE,
+        annotations={REFERENCE_DIGEST: subject, REFERENCE_TYPE: "attestation-manifest"},
+    )
 
 
 def _sorted(found: dict[Digest, Descriptor]) -> tuple[Descriptor, ...]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from distore._internal.oserrors import translated
 from distore.content.blobs import read_blob
@@ -26,13 +27,16 @@ if TYPE_CHECKING:
     from distore.transfer.storesink import SinkStore
     from distore.transfer.tarindex import Member
 
+MAX_READ: Final = 1024 * 1024 * 1024  # bytes of documents, each as often as it is read
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
     """A file of an archive or a layout: ``size`` in bytes, ``digest`` of its bytes where that is
-    known, and how to open it."""
+    known, and how to open it. ``place`` is the same for the same file, by whatever name it was found."""
 
     size: int
+    place: object
     digest: Digest | None = None
     open: Callable[[], Reader] = field(repr=False)
 
@@ -70,6 +74,20 @@ class Contents(Protocol):
         ...
 
 
+def whole(part: Part | None, name: str, *, limit: int, subject: str) -> bytes | None:
+    """All of a small file, None when there is none.
+
+    Raises:
+        ResourceExhausted: It has more than ``limit`` bytes.
+    """
+    if part is None:
+        return None
+    if part.size > limit:
+        raise ResourceExhausted(f"{subject}: {name[:80]!a} has {part.size} bytes, the limit is {limit}")
+    with part.open() as reader:
+        return reader.read_at(part.size, 0)
+
+
 class TarContents:
     """Contents of a plain tar file, by an index of its members.
 
@@ -97,7 +115,9 @@ class TarContents:
         self._tar.close()
 
     def _part(self, member: Member, digest: Digest | None) -> Part:
-        return Part(size=member.size, digest=digest, open=lambda: self._tar.reader(member))
+        return Part(
+            size=member.size, place=member.offset, digest=digest, open=lambda: self._tar.reader(member)
+        )
 
 
 class FolderContents:
@@ -110,50 +130,60 @@ class FolderContents:
         self._subject = subject
 
     def read(self, name: str, /, *, limit: int) -> bytes | None:
-        part = self.find(name)
-        if part is None:
-            return None
-        if part.size > limit:
-            raise ResourceExhausted(
-                f"{self._subject}: {name[:80]!a} has {part.size} bytes, the limit is {limit}"
-            )
-        with part.open() as reader:
-            return reader.read_at(part.size, 0)
+        return whole(self.find(name), name, limit=limit, subject=self._subject)
 
     def find(self, name: str, /) -> Part | None:
         """A regular file; links are not followed, for they may lead anywhere."""
-        fd = self._open(name)
-        if fd is None:
-            return None
-        try:
-            size = os.fstat(fd).st_size
-        finally:
-            os.close(fd)
-        return Part(size=size, open=lambda: self._reader(name, size))
+        return self._part(name, follow=False)
 
     def blob(self, digest: Digest, /) -> Part | None:
-        return self.find(blob_name(digest))
+        """As Contents. ``blobs`` may be a link to a folder that layouts share: what is there is
+        what its name says, or refused."""
+        return self._part(blob_name(digest), follow=True)
 
     def close(self) -> None:
         """Nothing is held."""
 
-    def _open(self, name: str) -> int | None:
+    def _part(self, name: str, *, follow: bool) -> Part | None:
+        fd = self._open(name, follow=follow)
+        if fd is None:
+            return None
+        try:
+            found = os.fstat(fd)
+        finally:
+            os.close(fd)
+        place = (found.st_dev, found.st_ino)
+        return Part(size=found.st_size, place=place, open=lambda: self._reader(name, found.st_size, follow))
+
+    def _open(self, name: str, *, follow: bool) -> int | None:
+        """Open a regular file; ``follow`` links to folders on the way to it."""
         if name.startswith("/") or ".." in name.split("/") or "\0" in name:
             return None
+        *folders, _ = name.split("/")
         with translated(f"{self._subject}: {name[:80]!a}"):
+            for depth in range(0 if follow else len(folders)):
+                if os.path.islink(os.path.join(self._path, *folders[: depth + 1])):
+                    raise self._is_none(name)
             try:
                 # Not blocking: a fifo would wait for ever.
                 flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
                 fd = os.open(os.path.join(self._path, name), flags)
             except (FileNotFoundError, NotADirectoryError):
                 return None
+            except OSError as error:
+                if error.errno in (errno.ELOOP, errno.ENXIO):  # a link, or a socket
+                    raise self._is_none(name) from error
+                raise
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
-            raise FailedPrecondition(f"{self._subject}: {name[:80]!a} is not a regular file")
+            raise self._is_none(name)
         return fd
 
-    def _reader(self, name: str, size: int) -> Reader:
-        fd = self._open(name)
+    def _is_none(self, name: str) -> FailedPrecondition:
+        return FailedPrecondition(f"{self._subject}: {name[:80]!a} is not a regular file, or behind a link")
+
+    def _reader(self, name: str, size: int, follow: bool) -> Reader:
+        fd = self._open(name, follow=follow)
         if fd is None:
             raise NotFound(f"{self._subject}: {name[:80]!a} has gone")
         try:
@@ -174,6 +204,7 @@ class Supply:
         self._store = store
         self._subject = subject
         self._added: dict[Digest, Part] = {}
+        self._room = MAX_READ
 
     def add(self, digest: Digest, part: Part) -> None:
         """Have a blob that the layout does not name so."""
@@ -182,7 +213,10 @@ class Supply:
     def add_bytes(self, data: bytes, digest: Digest) -> None:
         """Have a blob that is in no file."""
         subject = f"{self._subject}: {digest}"
-        self.add(digest, Part(size=len(data), digest=digest, open=lambda: BytesReader(data, subject=subject)))
+        part = Part(
+            size=len(data), place=digest, digest=digest, open=lambda: BytesReader(data, subject=subject)
+        )
+        self.add(digest, part)
 
     def size(self, digest: Digest) -> int | None:
         """Bytes of a blob, None when it is nowhere.
@@ -208,8 +242,15 @@ class Supply:
             raise self.absent(digest) from error
 
     def document(self, descriptor: Descriptor, /) -> bytes:
-        """As Documents."""
+        """As Documents.
+
+        Raises:
+            ResourceExhausted: MAX_READ were read: documents name each other again and again.
+        """
         digest = descriptor.digest
+        self._room -= descriptor.size
+        if self._room < 0:
+            raise ResourceExhausted(f"{self._subject}: over {MAX_READ} bytes of manifests to read")
         part = self._part(digest)
         if part is None:
             try:

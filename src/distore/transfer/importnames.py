@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from distore.errors import DistoreError, FailedPrecondition, InvalidArgument
@@ -11,7 +11,7 @@ from distore.oci.descriptor import Descriptor
 from distore.oci.manifest import Manifest, parse_manifest
 from distore.oci.reference import Reference
 from distore.transfer import ociindex
-from distore.transfer.dockerentries import compose, is_about, read_entries
+from distore.transfer.dockerentries import Composer, configs_of, read_entries
 from distore.transfer.ociindex import CONTAINERD_NAME, INDEX_FILE, REF_NAME, ImageIndex, shown
 
 if TYPE_CHECKING:
@@ -27,11 +27,11 @@ _NAMELESS: Final = "localhost/imported"  # repository of images that are named b
 
 @dataclass(slots=True, kw_only=True)
 class Root:
-    """One image of an archive: the whole references and the bare tags that it has there."""
+    """One image of an archive: the whole references and the bare tags that it has there, in order."""
 
     descriptor: Descriptor
-    names: list[str]
-    tags: list[str]
+    names: dict[str, None] = field(default_factory=dict)
+    tags: dict[str, None] = field(default_factory=dict)
 
 
 class Roots:
@@ -67,7 +67,7 @@ class Roots:
             ResourceExhausted: One is too large.
         """
         index = self._index()
-        entries = read_entries(self._contents, subject=self._subject)
+        entries = read_entries(self._contents, subject=self._subject) or []
         if index is None and not entries:
             raise FailedPrecondition(
                 f"{self._subject}: no images in it: neither {INDEX_FILE} of an image layout nor the"
@@ -75,8 +75,7 @@ class Roots:
             )
         for document in index.entries if index else ():
             self._add_entry(document)
-        for entry in entries:
-            self._add_docker(entry, has_index=bool(self.found))
+        self._add_docker(entries)
         self._drop_ambiguous()
 
     def _index(self) -> ImageIndex | None:
@@ -104,34 +103,38 @@ class Roots:
         if name and (long or "/" in name or ":" in name):  # a bare tag would parse, too
             self._name(root, name)
         elif name:
-            root.tags.append(name)
+            root.tags[name] = None
 
-    def _add_docker(self, entry: DockerEntry, *, has_index: bool) -> None:
+    def _add_docker(self, entries: list[DockerEntry]) -> None:
         """What index.json says counts first: there, a name may stand for more than one platform."""
         named = {name for root in self.found.values() for name in root.names}
-        tags = [tag for tag in entry.tags if _normal(tag) not in named]
-        if has_index and not tags:
-            return
-        try:
-            root = self._of_layout(entry) or self._root(
-                compose(entry, self._contents, self._supply, subject=self._subject)
-            )
-        except DistoreError as error:
-            self._fail(error)
-            return
-        for tag in tags:
-            self._name(root, tag)
+        there = self._by_config() if entries else {}
+        has_index = bool(self.found)
+        composer = Composer(self._contents, self._supply, subject=self._subject)
+        for entry in entries:
+            tags = [tag for tag in entry.tags if _normal(tag) not in named]
+            if has_index and not tags:
+                continue
+            about = [there[config] for config in configs_of(entry) if config in there]
+            try:
+                root = about[0] if about else self._root(composer.compose(entry))
+            except DistoreError as error:
+                self._fail(error)
+                continue
+            for tag in tags:
+                self._name(root, tag)
 
-    def _of_layout(self, entry: DockerEntry) -> Root | None:
-        """The image of the layout that an entry of docker is about."""
+    def _by_config(self) -> dict[str, Root]:
+        """The images of the layout, which docker knows by the digests of their configs."""
+        found: dict[str, Root] = {}
         for root in self.found.values():
             try:
                 document = document_of(self._supply, root.descriptor)
             except DistoreError:  # told where it is imported
                 continue
-            if isinstance(document, Manifest) and is_about(entry, document.config.digest):
-                return root
-        return None
+            if isinstance(document, Manifest):
+                found.setdefault(document.config.digest.encoded, root)
+        return found
 
     def _root(self, descriptor: Descriptor) -> Root:
         annotations = {
@@ -140,14 +143,14 @@ class Roots:
             if key not in (CONTAINERD_NAME, REF_NAME)
         }
         plain = replace(descriptor, annotations=annotations)
-        return self.found.setdefault(descriptor.digest, Root(descriptor=plain, names=[], tags=[]))
+        return self.found.setdefault(descriptor.digest, Root(descriptor=plain))
 
     def _name(self, root: Root, name: str) -> None:
         normal = _normal(name)
         if normal is None:
             self._note(f"{self._subject}: {root.descriptor.digest} is called {shown(name)}, which is no name")
-        elif normal not in root.names:
-            root.names.append(normal)
+        else:
+            root.names[normal] = None
 
     def _drop_ambiguous(self) -> None:
         """A name of two images is the name of neither."""
@@ -162,7 +165,7 @@ class Roots:
                     FailedPrecondition(f"{self._subject}: {name} stands for both {first} and {second}")
                 )
                 for root in roots:
-                    root.names.remove(name)
+                    del root.names[name]
                     if not root.names:
                         del self.found[root.descriptor.digest]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass
-from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from distore._internal.oserrors import translated
 from distore.content.blobs import open_writer
 from distore.content.slices import BytesReader
+from distore.diff.frames import HEAD, compression_of
 from distore.errors import (
     AlreadyExists,
     DataLoss,
@@ -18,7 +18,6 @@ from distore.errors import (
     DistoreError,
     FailedPrecondition,
     InvalidArgument,
-    Locked,
     NotFound,
     ResourceExhausted,
 )
@@ -28,12 +27,13 @@ from distore.oci.manifest import MAX_MANIFEST_SIZE
 from distore.remotes.mismatch import wrong_digest, wrong_size
 from distore.remotes.refkey import ref_key
 from distore.transfer.archive import DOCKER_FILE
-from distore.transfer.imported import FolderContents, Part, TarContents
+from distore.transfer.imported import FolderContents, Part, TarContents, whole
 from distore.transfer.ociindex import INDEX_FILE, LAYOUT_FILE, MAX_INDEX_SIZE, MAX_LAYOUT_SIZE
 from distore.transfer.progress import Done, Moved, Started
+from distore.transfer.scratch import FILE, drop, open_scratch
 from distore.transfer.space import check_space
 from distore.transfer.tarstream import TarStream
-from distore.transfer.unpacking import HEAD, Unpacker, compression_of
+from distore.transfer.unpacking import Unpacker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -98,7 +98,6 @@ class Intake:
         self._bad: dict[Digest, DistoreError] = {}
         self._kept = 0
         self._open: _Open | None = None
-        self._numbers = count()
         self._events: list[Event] = []
         self.failure: DistoreError | None = None
 
@@ -115,13 +114,15 @@ class Intake:
         unpacker = Unpacker(tar.feed, subject=self._subject)
         after = 0
         try:
-            while after < _AFTER and (data := self._read(source)):
+            while not tar.ended and (data := self._read(source)):
                 unpacker.feed(data)
                 yield from self._told()
-                after += len(data) if tar.ended else 0
-            if after < _AFTER:
+            if not tar.ended:
                 unpacker.finish()
             tar.finish()
+            # Nothing is unpacked any more: little may stand for much.
+            while tar.ended and after < _AFTER and (data := self._read(source)):
+                after += len(data)
             if not tar.ended:
                 self.failure = DataLoss(f"{self._subject}: truncated: the mark of its end is missing")
         except DataLoss as error:
@@ -140,7 +141,7 @@ class Intake:
             return
         limit = _WHOLE.get(name)
         if limit is not None and size > limit:
-            self._files[name] = Part(size=size, open=self._refuse)
+            self._files[name] = Part(size=size, place=name, open=self._refuse)
         elif limit is not None or (size <= _SMALL and self._kept + size <= _KEPT):
             self._kept += size
             opened.data = bytearray()
@@ -168,7 +169,10 @@ class Intake:
         self._open = None
         if opened.data is not None:
             data = bytes(opened.data)
-            self._add(opened, Part(size=opened.size, open=lambda: BytesReader(data, subject=self._subject)))
+            part = Part(
+                size=opened.size, place=opened.name, open=lambda: BytesReader(data, subject=self._subject)
+            )
+            self._add(opened, part)
         elif opened.writer is not None:
             with opened.writer as writer:
                 self._commit(opened, writer)
@@ -182,15 +186,7 @@ class Intake:
     # Contents
 
     def read(self, name: str, /, *, limit: int) -> bytes | None:
-        part = self.find(name)
-        if part is None:
-            return None
-        if part.size > limit:
-            raise ResourceExhausted(
-                f"{self._subject}: {name[:80]!a} has {part.size} bytes, the limit is {limit}"
-            )
-        with part.open() as reader:
-            return reader.read_at(part.size, 0)
+        return whole(self.find(name), name, limit=limit, subject=self._subject)
 
     def find(self, name: str, /) -> Part | None:
         for _ in range(_LINKS):
@@ -239,7 +235,7 @@ class Intake:
                     self._store, ref, total=size, expected=digest, on_locked="follow"
                 )
             else:
-                writer = self._unnamed(size)
+                writer = open_scratch(self._store, FILE, total=size)
         except AlreadyExists:
             if digest is not None:
                 self._keep_stored(digest, size)
@@ -248,14 +244,6 @@ class Intake:
             writer.truncate()
         return writer
 
-    def _unnamed(self, size: int) -> Writer:
-        """A writer for bytes whose digest nobody knows yet."""
-        while True:
-            try:
-                return self._store.writer(f"import-{os.getpid()}-{next(self._numbers)}", total=size)
-            except Locked:  # somebody of that number beyond this machine
-                continue
-
     def _commit(self, opened: _Open, writer: Writer) -> None:
         digest = opened.digest
         try:
@@ -263,7 +251,7 @@ class Intake:
         except AlreadyExists as error:
             actual = Digest(error.subject or "")
         except DigestMismatch as error:
-            self._abort(writer.ref)
+            drop(self._store, writer.ref)
             if digest is None:
                 raise
             other = Digest(error.actual)
@@ -288,7 +276,7 @@ class Intake:
         def reader() -> Reader:
             return self._store.reader(digest)
 
-        return Part(size=size, digest=digest, open=reader)
+        return Part(size=size, place=digest, digest=digest, open=reader)
 
     def _keep_stored(self, digest: Digest, size: int) -> None:
         self._blobs[digest] = self._stored(digest, size)
@@ -319,13 +307,7 @@ class Intake:
         opened, self._open = self._open, None
         if opened is not None and opened.writer is not None:
             opened.writer.close()
-            self._abort(opened.writer.ref)
-
-    def _abort(self, ref: str) -> None:
-        try:
-            self._store.abort(ref)
-        except (NotFound, Locked):  # somebody took it up or ended it since
-            return
+            drop(self._store, opened.writer.ref)
 
 
 def _digest(name: str) -> Digest | None:

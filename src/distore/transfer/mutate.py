@@ -31,6 +31,7 @@ from distore.transfer.mutate_image import (
 )
 from distore.transfer.mutate_rebase import Rebase, rebased
 from distore.transfer.newimage import DOCKER, OCI
+from distore.transfer.scratch import drop_forgotten
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -99,6 +100,7 @@ def mutate(store: SinkStore, root: Descriptor, options: MutateOptions) -> Mutate
         InvalidArgument: One platform for several images.
         DataLoss, DistoreError: As the store, and as the new layers.
     """
+    drop_forgotten(store)
     work = _Mutation(store, options)
     if options.index_annotations and not mediatypes.is_index(root.media_type):
         raise FailedPrecondition(f"manifest {root.digest}: no index, which alone has annotations of an index")

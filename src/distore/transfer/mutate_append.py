@@ -256,7 +256,8 @@ def _bytes_of(path: str, found: os.stat_result) -> Iterator[memoryview]:
     left = found.st_size
     space = memoryview(bytearray(max(1, min(CHUNK, left))))
     with translated(path):
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        # Not blocking: a fifo may have taken its place.
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     with os.fdopen(fd, "rb", buffering=0) as file:
         while left:
             with translated(path):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from distore.content.blobs import read_blob
-from distore.diff.compression import GZIP, ZSTD
+from distore.diff.frames import GZIP, ZSTD
 from distore.errors import FailedPrecondition, InvalidArgument
 from distore.images.children import read_document
 from distore.oci import mediatypes

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import os
-import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from distore.content.slices import BytesReader
-from distore.diff.compression import GZIP, ZSTD, check_level, compressor
-from distore.errors import AlreadyExists, DataLoss, InvalidArgument, Locked, NotFound
+from distore.diff.compression import check_level, compressor
+from distore.diff.frames import GZIP, ZSTD
+from distore.errors import AlreadyExists, DataLoss, DistoreError, InvalidArgument
 from distore.images.children import has_children
 from distore.images.gclabels import gc_labels
 from distore.oci import mediatypes
 from distore.oci.descriptor import Descriptor
 from distore.oci.digest import Digest, new_hasher
 from distore.oci.manifest import parse_manifest
+from distore.transfer.scratch import LAYER, drop, open_scratch
 from distore.transfer.storesink import StoreSink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from typing import Self
 
     from _typeshed import ReadableBuffer
 
-    from distore.content.store import Input, Manager, Reader, Writer
+    from distore.content.store import Input, Manager, Reader
     from distore.transfer.storesink import SinkStore
 
 UNCOMPRESSED_LABEL: Final = "containerd.io/uncompressed"  # as containerd notes the DiffID of a layer
@@ -33,7 +34,6 @@ DOCKER: Final = "docker"
 FLAVOURS: Final = (OCI, DOCKER)
 MAX_THREADS: Final = 8  # of one layer
 _PIECE: Final = 256 * 1024  # plain bytes moved at a time: what is hashed is in the cache when it is packed
-_TRIES: Final = 8
 _LAYERS: Final[Mapping[tuple[str, str | None], str]] = {
     (OCI, None): mediatypes.OCI_LAYER,
     (OCI, GZIP): mediatypes.OCI_LAYER_GZIP,
@@ -150,7 +150,6 @@ class LayerWriter:
 
     Args:
         subject: What messages call it.
-        token: Makes what tells this ingest from every other one.
     """
 
     def __init__(
@@ -159,7 +158,6 @@ class LayerWriter:
         layer_format: LayerFormat,
         *,
         subject: str,
-        token: Callable[[], str] = lambda: secrets.token_hex(8),
     ) -> None:
         self._store = store
         self._format = layer_format
@@ -167,9 +165,7 @@ class LayerWriter:
         self._plain = new_hasher("sha256")
         self._size = 0
         self._done = False
-        # Two that make the same layer must not meet: neither knows the digest yet.
-        self._ref = f"new-layer-{token()}"
-        self._writer = _opened(store, self._ref)
+        self._writer = open_scratch(store, LAYER)
         try:
             self._packer = (
                 compressor(
@@ -229,28 +225,19 @@ class LayerWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if self._packer is not None:
             self._packer.close()
         self._drop()
+        if isinstance(error, DistoreError):  # nobody knows the ingest
+            text = str(error).removeprefix(f"ingest {self._writer.ref!r}: ")
+            if text != str(error):
+                error.args = (f"{self._subject}: making the layer: {text}",)
 
     def _drop(self) -> None:
         self._writer.close()
-        if self._done:
-            return
-        try:
-            self._store.abort(self._ref)
-        except (NotFound, Locked):  # nothing was written, or somebody cleans up
-            return
-
-
-def _opened(store: SinkStore, ref: str) -> Writer:
-    for _ in range(_TRIES):
-        try:
-            return store.writer(ref)
-        except NotFound:  # another process has just removed the empty ingest/
-            continue
-    return store.writer(ref)
+        if not self._done:
+            drop(self._store, self._writer.ref)
 
 
 def put_layer(

@@ -21,6 +21,9 @@ MAX_LAYOUT_SIZE: Final = 4096  # bytes of the file oci-layout
 LAYOUT: Final = b'{"imageLayoutVersion":"1.0.0"}'
 REF_NAME: Final = "org.opencontainers.image.ref.name"
 CONTAINERD_NAME: Final = "io.containerd.image.name"  # the whole reference, beside the tag in REF_NAME
+# What buildkit says in an index of a manifest that tells about another one of it (provenance, SBOM).
+REFERENCE_TYPE: Final = "vnd.docker.reference.type"
+REFERENCE_DIGEST: Final = "vnd.docker.reference.digest"
 _MAX_LISTED: Final = 20  # names that a message lists
 _SHOWN: Final = 80  # characters of each
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 from distore._internal.oserrors import translated
 from distore.content.slices import SliceReader
+from distore.diff.frames import HEAD, compression_of
 from distore.errors import DataLoss, FailedPrecondition, ResourceExhausted, Unimplemented
-from distore.transfer.unpacking import HEAD, Unpacker, compression_of
+from distore.transfer.unpacking import Unpacker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

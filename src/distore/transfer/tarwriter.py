@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from distore._internal import fsops
 from distore._internal.oserrors import translated
-from distore.errors import AlreadyExists, FailedPrecondition
+from distore.errors import AlreadyExists, FailedPrecondition, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -142,6 +142,10 @@ class TarWriter:
             except FileExistsError:
                 self._temporary = ""
                 continue
+            except FileNotFoundError as error:
+                self._temporary = ""
+                folder = os.path.dirname(self._path)
+                raise NotFound(f"{self._subject}: there is no folder {folder[:200]!a}") from error
             return
 
     def _remove(self) -> None:

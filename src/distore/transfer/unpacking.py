@@ -2,52 +2,20 @@
 
 from __future__ import annotations
 
-import zlib
-from importlib import import_module
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Final
 
-from distore.errors import DataLoss, Unimplemented
+from distore.diff.frames import FIRST_INPUT, HEAD, frames_of
+from distore.errors import DataLoss, ResourceExhausted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from _typeshed import ReadableBuffer
 
-_GZIP: Final = b"\x1f\x8b"
-_ZSTD: Final = b"\x28\xb5\x2f\xfd"
-_ZSTD_MODULES: Final = ("compression.zstd", "backports.zstd")  # Python 3.14's own, and the same for others
-_WBITS: Final = 31  # gzip, and nothing else (zlib.h, inflateInit2)
+    from distore.diff.frames import Frame, Frames
+
+MAX_PLAIN: Final = 1 << 40  # bytes that compressed ones may stand for; a bomb ends here
 _OUTPUT: Final = 1024 * 1024  # bytes handed on at a time
-# What follows a member or a frame is copied. Where they are tiny and many, little may follow: after
-# each the next gets this much at first, and twice as much every time.
-_FIRST_INPUT: Final = 1024  # bytes
-HEAD: Final = 4  # bytes that tell the compression
-
-
-class _Zstd(Protocol):
-    """compression.zstd.ZstdDecompressor, and bz2's and lzma's."""
-
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def needs_input(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
-    def decompress(self, data: ReadableBuffer, /, max_length: int = -1) -> bytes: ...
-
-
-class _ZstdModule(Protocol):
-    """What is used of compression.zstd."""
-
-    ZstdError: type[Exception]
-    ZstdDecompressor: Callable[[], _Zstd]
-
-
-def compression_of(head: bytes) -> str | None:
-    """``gzip``, ``zstd`` or None, by the first HEAD bytes."""
-    if head.startswith(_GZIP):
-        return "gzip"
-    return "zstd" if head.startswith(_ZSTD) else None
 
 
 class Unpacker:
@@ -56,19 +24,26 @@ class Unpacker:
     Args:
         take: Gets the plain bytes; must be done with them when it returns.
         subject: What messages call the bytes.
+        limit: Plain bytes that compressed ones may stand for.
     """
 
-    def __init__(self, take: Callable[[ReadableBuffer], object], *, subject: str) -> None:
+    def __init__(
+        self, take: Callable[[ReadableBuffer], object], *, subject: str, limit: int = MAX_PLAIN
+    ) -> None:
         self._take = take
         self._subject = subject
+        self._left = self._limit = limit
         self._head: bytes | None = b""  # until there is enough to tell; then None
-        self._stage: _Gunzip | _Unzstd | None = None
+        self._frames: Frames | None = None
+        self._frame: Frame | None = None  # the one that is open, or was last
+        self._piece = _OUTPUT  # bytes handed to it at a time
 
     def feed(self, data: ReadableBuffer) -> None:
         """Take the next bytes.
 
         Raises:
             DataLoss: They are damaged.
+            ResourceExhausted: They stand for more than ``limit``.
             Unimplemented: They are zstd, which this Python cannot read.
         """
         if self._head is not None:
@@ -76,11 +51,12 @@ class Unpacker:
             if len(data) < HEAD:
                 self._head = data
                 return
-            self._begin(data)
-        if self._stage is None:
+            self._head = None
+            self._frames = frames_of(data[:HEAD], subject=self._subject)
+        if self._frames is None:
             self._take(data)
         else:
-            self._stage.feed(data)
+            self._unpack(memoryview(data).cast("B"), self._frames)
 
     def finish(self) -> None:
         """There are no more.
@@ -90,107 +66,40 @@ class Unpacker:
         """
         if self._head:
             self._take(self._head)
-        if self._stage is not None:
-            self._stage.finish()
+        if self._frames is not None and (self._frame is None or not self._frame.eof):
+            raise DataLoss(f"{self._subject}: the {self._frames.compression} data ends too early")
 
-    def _begin(self, head: bytes) -> None:
-        self._head = None
-        compression = compression_of(head[:HEAD])
-        if compression == "gzip":
-            self._stage = _Gunzip(self._take, self._subject)
-        elif compression == "zstd":
-            self._stage = _Unzstd(self._take, self._subject, _zstd_module(self._subject))
-
-
-class _Gunzip:
-    """One gzip member after the other (RFC 1952, section 2.2); zeros behind the last are padding."""
-
-    def __init__(self, take: Callable[[ReadableBuffer], object], subject: str) -> None:
-        self._take = take
-        self._subject = subject
-        self._member = zlib.decompressobj(_WBITS)
-        self._input = _OUTPUT  # bytes handed to zlib at a time
-
-    def feed(self, data: ReadableBuffer) -> None:
-        left = memoryview(data).cast("B")
-        while left:
-            piece = left[: self._input]
-            if self._member.eof:
-                padding = len(piece) - len(bytes(piece).lstrip(b"\0"))
+    def _unpack(self, data: memoryview, frames: Frames) -> None:
+        at = 0
+        while at < len(data):
+            piece = data[at : at + self._piece]
+            if self._frame is None or self._frame.eof:
+                begun = self._frame is not None
+                padding = len(piece) - len(bytes(piece).lstrip(b"\0")) if begun and frames.padded else 0
                 if padding:
-                    left = left[padding:]
+                    at += padding
                     continue
-                self._member = zlib.decompressobj(_WBITS)
-            try:
-                plain = self._member.decompress(piece, _OUTPUT)
-            except zlib.error as error:
-                raise DataLoss(f"{self._subject}: damaged gzip data") from error
-            if plain:
-                self._take(plain)
-            ended = self._member.eof
-            behind = self._member.unused_data if ended else self._member.unconsumed_tail
-            left = left[len(piece) - len(behind) :]
-            self._input = _FIRST_INPUT if ended else min(2 * self._input, _OUTPUT)
+                self._frame = frames.new()
+            self._drain(self._frame, piece, frames)
+            at += len(piece)
+            if self._frame.eof:
+                at -= len(self._frame.unused_data)
+                self._piece = FIRST_INPUT
+            else:
+                self._piece = min(2 * self._piece, _OUTPUT)
 
-    def finish(self) -> None:
-        if not self._member.eof:  # what did not fit into the output of the last feed
-            try:
-                rest = self._member.flush()
-            except zlib.error as error:
-                raise DataLoss(f"{self._subject}: damaged gzip data") from error
-            if rest:
-                self._take(rest)
-        if not self._member.eof:
-            raise DataLoss(f"{self._subject}: the gzip data ends too early")
-
-
-class _Unzstd:
-    """One zstd frame after the other."""
-
-    def __init__(self, take: Callable[[ReadableBuffer], object], subject: str, module: _ZstdModule) -> None:
-        self._take = take
-        self._subject = subject
-        self._module = module
-        self._frame = module.ZstdDecompressor()
-        self._input = _OUTPUT  # bytes handed to it at a time
-
-    def feed(self, data: ReadableBuffer) -> None:
-        left = memoryview(data).cast("B")
-        while left:
-            piece, left = left[: self._input], left[self._input :]
-            behind = self._feed(bytes(piece))
-            if behind:
-                left = memoryview(data).cast("B")[-len(left) - behind :]
-            self._input = _FIRST_INPUT if self._frame.eof else min(2 * self._input, _OUTPUT)
-
-    def _feed(self, piece: bytes) -> int:
-        """How many of the bytes lie behind the frame."""
-        if self._frame.eof:
-            self._frame = self._module.ZstdDecompressor()
+    def _drain(self, frame: Frame, piece: ReadableBuffer, frames: Frames) -> None:
+        """Hand on all that a piece of the input stands for."""
         while True:
             try:
-                plain = self._frame.decompress(piece, max_length=_OUTPUT)
-            except self._module.ZstdError as error:
-                raise DataLoss(f"{self._subject}: damaged zstd data") from error
+                plain = frame.decompress(piece, max_length=_OUTPUT)
+            except frames.error as error:
+                raise DataLoss(f"{self._subject}: damaged {frames.compression} data") from error
             if plain:
+                self._left -= len(plain)
+                if self._left < 0:
+                    raise ResourceExhausted(f"{self._subject}: unpacks to more than {self._limit} bytes")
                 self._take(plain)
-            if self._frame.eof:
-                return len(self._frame.unused_data)
-            if self._frame.needs_input:
-                return 0
+            if frame.eof or frame.needs_input:
+                return
             piece = b""
-
-    def finish(self) -> None:
-        if not self._frame.eof:
-            raise DataLoss(f"{self._subject}: the zstd data ends too early")
-
-
-def _zstd_module(subject: str) -> _ZstdModule:
-    for name in _ZSTD_MODULES:
-        try:
-            return cast("_ZstdModule", import_module(name))
-        except ImportError:
-            continue
-    raise Unimplemented(
-        f"{subject}: compressed with zstd, which needs Python 3.14 or the package backports.zstd"
-    )

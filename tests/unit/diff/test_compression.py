@@ -19,9 +19,9 @@ from distore.diff.compression import (
     BlobInput,
     Decompressed,
     check_level,
-    compression_of,
     compressor,
 )
+from distore.diff.frames import compression_of
 from distore.errors import DataLoss, InvalidArgument, ResourceExhausted, Unimplemented
 
 BOTH = ("gzip", "zstd")

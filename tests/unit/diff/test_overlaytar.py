@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+import tracemalloc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -13,7 +14,9 @@ from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 from tests.unit.diff.overlay_layers import Entry, Impossible, Tree, stacks, tar_of
 
-from distore.diff.overlaytar import LayerTar, merged
+from distore.diff import overlaytar
+from distore.diff.overlaytar import LayerTar, Overlay, merged
+from distore.diff.tarmember import Member, members
 from distore.errors import DataLoss, FailedPrecondition, ResourceExhausted
 
 
@@ -276,3 +279,73 @@ def test_headers_without_an_end_take_no_memory() -> None:
 
     with pytest.raises(ResourceExhausted, match="headers for one member"):
         merge([extension.tobuf(tarfile.USTAR_FORMAT) * 100])
+
+
+def test_a_whiteout_that_comes_again_and_again_costs_no_more_than_one() -> None:
+    count = 1000
+    layers = [
+        [file("d/old")],
+        [*(file(f"d/{n}") for n in range(count)), *(Entry("opq", "d") for _ in range(count))],
+    ]
+    steps = 0
+
+    class Counted(dict[str, object]):
+        def items(self) -> object:  # type: ignore[override]
+            nonlocal steps
+            steps += len(self)
+            return super().items()
+
+    overlay = Overlay()
+    for layer in layers:
+        overlay.begin_layer()
+        for found in members([tar_of(layer)], subject="x"):
+            if isinstance(found, Member):
+                overlay.add(found, subject="x")
+                node = overlay._root.below["d"]  # type: ignore[index]  # a folder
+                if type(node.below) is dict:
+                    node.below = Counted(node.below)
+
+    assert steps <= count + 1
+    assert len(overlay.winners()) == count
+
+
+def test_links_on_the_way_to_names_have_a_limit_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overlaytar, "MAX_STEPS", 100)
+    layer = [Entry("dir", "a"), Entry("sym", "l", target="/".join(["a", ".."] * 10 + ["a"]))]
+    layer += [file(f"l/{number}") for number in range(10)]
+
+    with pytest.raises(ResourceExhausted, match="its links lead over 100 folders"):
+        merge([tar_of(layer)])
+
+
+def test_records_of_folders_have_a_limit_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overlaytar, "MAX_RECORDS", 1000)
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for number in range(5):
+            info = tarfile.TarInfo(f"d{number}")
+            info.type, info.pax_headers = tarfile.DIRTYPE, {"SCHILY.xattr.user.x": f"{number}" * 400}
+            tar.addfile(info)
+
+    with pytest.raises(ResourceExhausted, match="its folders have over 1000 bytes of records"):
+        merge([out.getvalue()])
+
+
+def test_many_names_in_a_deep_folder_do_not_take_their_length_each() -> None:
+    deep = "/".join(["folder" * 30] * 20)
+    layer = tar_of(
+        [Entry("dir", deep), Entry("sym", "s", target=deep), *(file(f"s/{n}") for n in range(300))]
+    )
+    overlay = Overlay()
+    overlay.begin_layer()
+    for found in members([layer], subject="x"):
+        if isinstance(found, Member):
+            overlay.add(found, subject="x")
+
+    tracemalloc.start()
+    count = sum(1 for _ in overlay._nodes())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert count == 300 + 22
+    assert peak < 100 * len(deep)

@@ -28,7 +28,9 @@ from tests.unit.transfer.export_images import (
     reachable,
     run,
 )
+from tests.unit.transfer.import_archives import Target
 
+from distore.content.blobs import write_blob
 from distore.content.local.store import LocalStore
 from distore.content.memory import MemoryStore
 from distore.errors import DataLoss, DiskFull, FailedPrecondition, InvalidArgument, NotFound
@@ -68,7 +70,7 @@ def docker_entries(path: Path) -> list[dict[str, Any]]:
     return list(json.loads(files(path.read_bytes())["manifest.json"]))
 
 
-def test_docker_reads_the_same_file_of_an_index_this_machines_image(store: MemoryStore, out: Path) -> None:
+def test_docker_reads_the_same_file_of_an_index_the_usual_image(store: MemoryStore, out: Path) -> None:
     here, other = image(store, 1, platform=HOST), image(store, 2, platform=arch("arm64"))
     alone = image(store, 3, platform=arch("s390x"))
     root = index(store, [other, here])
@@ -83,21 +85,63 @@ def test_docker_reads_the_same_file_of_an_index_this_machines_image(store: Memor
     assert all(name in files(out.read_bytes()) for entry in docker_entries(out) for name in entry["Layers"])
 
 
-@pytest.mark.parametrize("what", ["other platform", "zstd", "artifact"])
-def test_what_docker_cannot_load_is_not_offered_to_it(store: MemoryStore, out: Path, what: str) -> None:
-    root = image(store, 1)
-    if what == "artifact":
-        root = artifact(store, b"x")
-    elif what == "zstd":
-        layer = put(store, b"zstd", mediatypes.OCI_LAYER_ZSTD)
-        config = Descriptor.from_json(document(store, root)["config"])
-        root = put(store, manifest_of(config, [layer]), mediatypes.OCI_MANIFEST)
-    else:
-        root = index(store, [image(store, 2, platform=arch("arm64"))])
+def test_an_export_is_the_same_on_every_machine(store: MemoryStore, tmp_path: Path) -> None:
+    usual, other = image(store, 1, platform=HOST), image(store, 2, platform=arch("arm64"))
+    several, without = (
+        index(store, [other, usual]),
+        index(store, [other, image(store, 3, platform=arch("mips"))]),
+    )
+    named = [(NAME, several), (OTHER, without)]
+
+    for host in (HOST, arch("mips")):
+        run(store, named, tmp_path / host.architecture, host=host)
+
+    assert (tmp_path / "amd64").read_bytes() == (tmp_path / "mips").read_bytes()
+    wanted = [Digest(document(store, each)["config"]["digest"]) for each in (usual, other)]
+    assert [entry["Config"] for entry in docker_entries(tmp_path / "mips")] == [
+        f"blobs/sha256/{digest.encoded}" for digest in wanted
+    ]
+
+
+def test_layers_of_zstd_are_offered_to_docker(store: MemoryStore, out: Path) -> None:
+    layer = put(store, b"zstd", mediatypes.OCI_LAYER_ZSTD)
+    config = Descriptor.from_json(document(store, image(store, 1))["config"])
+    root = put(store, manifest_of(config, [layer]), mediatypes.OCI_MANIFEST)
 
     run(store, [(NAME, root)], out)
 
+    assert docker_entries(out)[0]["Layers"] == [f"blobs/sha256/{layer.digest.encoded}"]
+
+
+def test_what_docker_cannot_load_is_not_offered_to_it(store: MemoryStore, out: Path) -> None:
+    run(store, [(NAME, artifact(store, b"x"))], out)
+
     assert "manifest.json" not in files(out.read_bytes())
+
+
+@pytest.mark.parametrize("docker", [False, True])
+def test_images_of_sha512_go_by_their_long_names(store: MemoryStore, out: Path, docker: bool) -> None:
+    def stored(data: bytes, kind: str) -> Descriptor:
+        digest = Digest.of(data, algorithm="sha512")
+        write_blob(store, "put", data, expected=digest)
+        return Descriptor(media_type=kind, digest=digest, size=len(data))
+
+    plain = tar_of({"file": b"x" * 100})
+    layer = stored(gzipped(plain), mediatypes.OCI_LAYER_GZIP)
+    ids = [str(Digest.of(plain, algorithm="sha512"))]
+    text = {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": ids}}
+    config = stored(json.dumps(text).encode(), mediatypes.OCI_CONFIG)
+    root = stored(manifest_of(config, [layer]), mediatypes.OCI_MANIFEST)
+
+    run(store, [(NAME, root)], out, docker=docker)
+    there = Target().take(str(out))
+
+    assert there.errors == []
+    if docker:
+        assert f"{ids[0].removeprefix('sha512:')}.tar" in files(out.read_bytes())
+    else:
+        assert there.names.digests == {NAME: root.digest}
+        assert there.digests == {root.digest, config.digest, layer.digest}
 
 
 def test_a_docker_archive_holds_several_images_with_their_layers_unpacked(

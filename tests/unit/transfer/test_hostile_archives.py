@@ -14,8 +14,9 @@ from tests.unit.transfer.ends_images import make_image, push_all
 
 from distore.content.blobs import read_blob
 from distore.content.local.store import LocalStore
+from distore.diff import frames
 from distore.errors import DataLoss, ResourceExhausted
-from distore.transfer import tarindex, unpacking
+from distore.transfer import tarindex
 from distore.transfer.layout import LayoutOrigin, LayoutSink
 from distore.transfer.tarindex import MAX_EXTENSION, TarArchive
 from distore.transfer.unpacking import Unpacker
@@ -89,7 +90,7 @@ def test_tiny_gzip_members_cost_no_more_than_they_weigh(monkeypatch: pytest.Monk
         error = zlib.error
         decompressobj = Counted
 
-    monkeypatch.setattr(unpacking, "zlib", Zlib)
+    monkeypatch.setattr(frames, "zlib", Zlib)
     data = EMPTY * 5000
     unpacker = Unpacker(lambda _: None, subject="x")
 

@@ -16,15 +16,18 @@ from tests.unit.transfer.ends_images import (
     contents,
 )
 
+from distore.diff.frames import zstd_module
 from distore.errors import (
     DataLoss,
     DiskFull,
+    ResourceExhausted,
     Unimplemented,
 )
 from distore.transfer.archive import OciArchiveOrigin
 from distore.transfer.unpacking import Unpacker
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -76,6 +79,17 @@ def test_a_bomb_takes_no_memory() -> None:
     assert max(taken) <= 1024 * 1024
 
 
+@pytest.mark.parametrize("pack", [gzip.compress, zstd_module("tests").compress])
+def test_a_bomb_ends_at_the_limit(pack: Callable[[bytes], bytes]) -> None:
+    taken: list[int] = []
+    unpacker = Unpacker(lambda data: taken.append(memoryview(data).nbytes), subject="x", limit=5_000_000)
+
+    with pytest.raises(ResourceExhausted, match="x: unpacks to more than 5000000 bytes"):
+        unpacker.feed(pack(bytes(20_000_000)))
+
+    assert sum(taken) <= 5_000_000
+
+
 @pytest.mark.parametrize("size", [0, 1, 3, 100, 3_000_000])
 @pytest.mark.parametrize("packed", [False, True])
 def test_bytes_are_unpacked_however_they_are_cut(size: int, packed: bool) -> None:
@@ -108,12 +122,15 @@ def test_zstd_is_read_where_python_can(tmp_path: Path, monkeypatch: pytest.Monke
             return getattr(self._inner, name)
 
         def decompress(self, data: bytes, max_length: int = -1) -> bytes:
-            return self._inner.decompress(data.removeprefix(b"\x28\xb5\x2f\xfd"), max_length)
+            return self._inner.decompress(bytes(data).removeprefix(b"\x28\xb5\x2f\xfd"), max_length)
 
-    module = types.ModuleType("compression.zstd")
+    module = types.ModuleType("zstd")
     module.ZstdDecompressor, module.ZstdError = Same, OSError  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "compression.zstd", module)
-    monkeypatch.setitem(sys.modules, "compression", types.ModuleType("compression"))
+    for name in ("compression", "backports"):
+        parent = types.ModuleType(name)
+        parent.zstd = module  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, name, parent)
+        monkeypatch.setitem(sys.modules, f"{name}.zstd", module)
     packed = bz2.compress(archive(tmp_path / "a").read_bytes())
     (tmp_path / "z").write_bytes(b"\x28\xb5\x2f\xfd" + packed)
     with origin(tmp_path / "z") as end:

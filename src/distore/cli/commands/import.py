@@ -71,22 +71,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, app: App, out: Output) -> None:
     from distore.cli.progress import show
     from distore.transfer.importer import import_archive
-    from distore.transfer.progress import Finished
 
     options = _options(args)
-    source = flags.standard_input() if args.source == "-" else args.source
+    if not args.source or "\0" in args.source:
+        raise InvalidArgument("import: want a FILE, the folder of a layout, or - for standard input")
     if args.source == "-" and sys.stdin.isatty():
         raise InvalidArgument("import -: standard input is a terminal; pipe an archive into it")
+    source = flags.standard_input() if args.source == "-" else args.source
     finished: list[Finished] = []
+    notes = out if args.quiet and not out.as_json else None
     errors: list[DistoreError] = []
     left: list[Digest] = []
-
-    def watched(events: Generator[Event, None, None]) -> Generator[Event, None, None]:
-        with closing(events):
-            for event in events:
-                if isinstance(event, Finished):
-                    finished.append(event)
-                yield event
 
     try:
         with app.leased("import") as content:
@@ -98,7 +93,7 @@ def run(args: argparse.Namespace, app: App, out: Output) -> None:
                 on_error=errors.append,
                 discard=left.extend,
             )
-            show(watched(events), out, quiet=args.quiet, clock=time.monotonic)
+            show(_watched(events, finished, notes), out, quiet=args.quiet, clock=time.monotonic)
     finally:
         if left:  # after the lease, which would keep it
             app.discard(left)
@@ -106,6 +101,21 @@ def run(args: argparse.Namespace, app: App, out: Output) -> None:
         out.line(f"{each.name} {each.descriptor.digest}")
     for error in errors:
         out.error(error)
+
+
+def _watched(
+    events: Generator[Event, None, None], finished: list[Finished], notes: Output | None
+) -> Generator[Event, None, None]:
+    """The same events; ``notes`` tells what does not come, which is more than progress."""
+    from distore.transfer.progress import Finished, Noted
+
+    with closing(events):
+        for event in events:
+            if isinstance(event, Finished):
+                finished.append(event)
+            elif isinstance(event, Noted) and notes is not None:
+                notes.note(f"dist: {event.text}")
+            yield event
 
 
 def _options(args: argparse.Namespace) -> ImportOptions:

@@ -179,6 +179,8 @@ def _rebase(given: list[str], app: App) -> Rebase:
 def _additions(args: argparse.Namespace, seconds: int | None) -> tuple[LayerTar, ...]:
     from distore.transfer.mutate_append import FolderOptions, addition, tar_stream
 
+    if "" in args.append:
+        raise InvalidArgument("--append '': want a tar file, a folder, or - for standard input")
     if args.append.count("-") > 1:
         raise InvalidArgument("--append -: standard input can be read once")
     mtime = None if args.keep_times else seconds or 0
