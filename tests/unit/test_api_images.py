@@ -80,7 +80,7 @@ def test_a_digest_gets_a_name_that_keeps_all_below_it(store: distore.Store) -> N
     store.gc()
 
     checked = store.images.check("app:1")
-    assert (checked.is_whole, len(checked.parts)) == (True, 4)
+    assert (checked.is_whole, len(checked.objects)) == (True, 4)
     with pytest.raises(NotFound):
         store.content.info(loose)
     assert list(store.leases.list()) == []

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from distore.api.images import Images
     from distore.app import App
     from distore.cli.output import Output
-    from distore.images.check import Checked, Part
+    from distore.images.check import Checked, Object
     from distore.images.image import Image
     from distore.images.usage import Usage
     from distore.oci.descriptor import Descriptor
@@ -150,14 +150,14 @@ def _selection(args: argparse.Namespace) -> Selection:
     return Selection(platforms=chosen_platforms(args.platform) or None) if args.platform else ALL
 
 
-def _lacking(checked: Checked, args: argparse.Namespace) -> tuple[Part, ...]:
+def _lacking(checked: Checked, args: argparse.Namespace) -> tuple[Object, ...]:
     """What has to be there and is not."""
     if args.all_platforms:
-        return tuple(part for part in checked.parts.values() if not part.is_good)
+        return tuple(part for part in checked.objects.values() if not part.is_good)
     return checked.missing
 
 
-def _check_line(name: str, checked: Checked, lacking: tuple[Part, ...], out: Output) -> None:
+def _check_line(name: str, checked: Checked, lacking: tuple[Object, ...], out: Output) -> None:
     root, size = checked.root, sum(part.lacking for part in lacking)
     blobs = f"{len(lacking)} blob{'' if len(lacking) == 1 else 's'}, {human_size(size)}" if lacking else "-"
     cells = (
@@ -183,7 +183,7 @@ def _check_line(name: str, checked: Checked, lacking: tuple[Part, ...], out: Out
     )
 
 
-def _problem(part: Part) -> dict[str, object]:
+def _problem(part: Object) -> dict[str, object]:
     return {
         "digest": part.descriptor.digest,
         "media_type": part.descriptor.media_type,
@@ -208,7 +208,7 @@ def _record(image: Image | None, checked: Checked) -> Iterator[tuple[str, str]]:
     yield "size", human_size(checked.size)
     if checked.missing:
         size = sum(part.lacking for part in checked.missing)
-        yield "missing", f"{len(checked.missing)} of {len(checked.parts)} objects, {human_size(size)}"
+        yield "missing", f"{len(checked.missing)} of {len(checked.objects)} objects, {human_size(size)}"
 
 
 def _lines(checked: Checked) -> Iterator[str]:
@@ -216,7 +216,7 @@ def _lines(checked: Checked) -> Iterator[str]:
     depths = _depths(checked)
 
     def below(kind: str, at: Descriptor, depth: int) -> Iterator[str]:
-        yield "  " * depth + _object(kind, at, checked.parts[at.digest])
+        yield "  " * depth + _object(kind, at, checked.objects[at.digest])
         if depths.get(at.digest) == depth:
             del depths[at.digest]
             for inner, child in _children(checked, at):
@@ -235,7 +235,7 @@ def _depths(checked: Checked) -> dict[Digest, int]:
     return depths
 
 
-def _object(kind: str, at: Descriptor, part: Part) -> str:
+def _object(kind: str, at: Descriptor, part: Object) -> str:
     words = [kind, at.digest, *([str(at.platform)] if at.platform else []), human_size(at.size)]
     if part.state is not State.PRESENT:
         words.append(_STATES[part.state])
@@ -251,7 +251,7 @@ def _tree(checked: Checked) -> dict[str, object]:
     depths = _depths(checked)
 
     def node(kind: str, at: Descriptor, depth: int) -> dict[str, object]:
-        part = checked.parts[at.digest]
+        part = checked.objects[at.digest]
         is_opened = depths.get(at.digest) == depth
         if is_opened:
             del depths[at.digest]

@@ -59,7 +59,7 @@ _RANKS: Final = {state: rank for rank, state in enumerate(State)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class Object:
     """One object. ``size``: bytes of it that the store has; ``received``: bytes of an ingest that will
     become it; ``detail`` says in one line what is wrong."""
 
@@ -89,40 +89,40 @@ class Part:
 class Branch:
     """What an index names, or an image without an index: a manifest and all that it names.
 
-    ``parts`` begins with the manifest; ``platforms`` are those that it is for, ``about`` the digest of
+    ``objects`` begins with the manifest; ``platforms`` are those that it is for, ``about`` the digest of
     the sibling that an attestation tells about.
     """
 
-    parts: tuple[Part, ...]
+    objects: tuple[Object, ...]
     platforms: tuple[Platform, ...] = ()
     about: str | None = None
 
     @property
     def manifest(self) -> Descriptor:
         """Its own descriptor."""
-        return self.parts[0].descriptor
+        return self.objects[0].descriptor
 
     @property
     def is_there(self) -> bool:
         """Whether the store has the manifest at all."""
-        return self.parts[0].state is not State.MISSING
+        return self.objects[0].state is not State.MISSING
 
     @property
     def is_whole(self) -> bool:
         """Whether nothing of it is missing or wrong."""
-        return all(part.is_good for part in self.parts)
+        return all(part.is_good for part in self.objects)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
     """What was found of an image.
 
-    ``parts`` has every object once, the root first; ``below`` the wanted children of each document
+    ``objects`` has every object once, the root first; ``below`` the wanted children of each document
     that could be read; ``chosen`` whether platforms were, all of which have to be there then.
     """
 
     root: Descriptor
-    parts: Mapping[Digest, Part]
+    objects: Mapping[Digest, Object]
     below: Mapping[Digest, tuple[Descriptor, ...]]
     branches: tuple[Branch, ...]
     chosen: bool = False
@@ -138,10 +138,10 @@ class Checked:
         return tuple(branch for branch in self.branches if not branch.is_there)
 
     @property
-    def missing(self) -> tuple[Part, ...]:
+    def missing(self) -> tuple[Object, ...]:
         """What has to be brought, or brought again, before the image is complete."""
         absent = {branch.manifest.digest for branch in self.absent}
-        return tuple(part for at, part in self.parts.items() if not part.is_good and at not in absent)
+        return tuple(part for at, part in self.objects.items() if not part.is_good and at not in absent)
 
     @property
     def is_complete(self) -> bool:
@@ -152,17 +152,17 @@ class Checked:
     @property
     def is_whole(self) -> bool:
         """Whether nothing of it is missing, not even what a sparse index names."""
-        return all(part.is_good for part in self.parts.values())
+        return all(part.is_good for part in self.objects.values())
 
     @property
     def is_damaged(self) -> bool:
         """Whether something is there and wrong."""
-        return any(_RANKS[part.state] > _RANKS[State.MISSING] for part in self.parts.values())
+        return any(_RANKS[part.state] > _RANKS[State.MISSING] for part in self.objects.values())
 
     @property
     def size(self) -> int:
         """Bytes of it that the store has."""
-        return sum(part.size for part in self.parts.values())
+        return sum(part.size for part in self.objects.values())
 
     @property
     def platforms(self) -> tuple[str, ...]:
@@ -211,7 +211,7 @@ class Checker:
             look.refuse_other_platform(branches[0])
         return Checked(
             root=root,
-            parts=look.parts,
+            objects=look.objects,
             below=look.below,
             branches=branches,
             chosen=selection.platforms is not None,
@@ -237,7 +237,7 @@ class _Look:
         self._received = received
         self._sizes: dict[Digest, int | None] = {}
         self._indexes: set[Digest] = set()  # that could be read
-        self.parts: dict[Digest, Part] = {}
+        self.objects: dict[Digest, Object] = {}
         self.below: dict[Digest, tuple[Descriptor, ...]] = {}
 
     def descend(self, root: Descriptor) -> None:
@@ -253,7 +253,7 @@ class _Look:
                     if has_children(child) and child.digest not in planned:
                         planned.add(child.digest)
                         following.append(child)
-                if len(self.parts) > MAX_OBJECTS:
+                if len(self.objects) > MAX_OBJECTS:
                     raise ResourceExhausted(
                         f"manifest {at.digest}: more than {MAX_OBJECTS} objects in one image"
                     )
@@ -285,7 +285,7 @@ class _Look:
             platforms = [told]
         digests = dict.fromkeys([digest, *(child.digest for child in self.below.get(digest, ()))])
         return Branch(
-            parts=tuple(self.parts[each] for each in digests),
+            objects=tuple(self.objects[each] for each in digests),
             platforms=tuple(platforms),
             about=abouts[0] if len(abouts) == len(named) else None,
         )
@@ -339,27 +339,27 @@ class _Look:
     def _look_at(self, at: Descriptor) -> None:
         """Note what is there; of two descriptors of one object the one that fits worse counts."""
         part = self._part(at)
-        known = self.parts.get(at.digest)
+        known = self.objects.get(at.digest)
         if known is None or _RANKS[part.state] > _RANKS[known.state]:
-            self.parts[at.digest] = part
+            self.objects[at.digest] = part
 
-    def _part(self, at: Descriptor) -> Part:
+    def _part(self, at: Descriptor) -> Object:
         try:
             size = self._size(at.digest)
         except _BAD as error:
-            return Part(descriptor=at, state=State.DAMAGED, detail=str(error))
+            return Object(descriptor=at, state=State.DAMAGED, detail=str(error))
         if size is None:
             if is_elsewhere(at):
-                return Part(descriptor=at, state=State.ELSEWHERE)
-            return Part(descriptor=at, state=State.MISSING, received=self._received(at.digest))
+                return Object(descriptor=at, state=State.ELSEWHERE)
+            return Object(descriptor=at, state=State.MISSING, received=self._received(at.digest))
         if size != at.size:
             detail = f"has {size} bytes, its descriptor says {at.size}"
-            return Part(descriptor=at, state=State.WRONG_SIZE, size=size, detail=detail)
-        return Part(descriptor=at, state=State.PRESENT, size=size)
+            return Object(descriptor=at, state=State.WRONG_SIZE, size=size, detail=detail)
+        return Object(descriptor=at, state=State.PRESENT, size=size)
 
     def _damaged(self, at: Descriptor, error: DistoreError) -> None:
         size = self._sizes.get(at.digest) or 0
-        self.parts[at.digest] = Part(descriptor=at, state=State.DAMAGED, size=size, detail=str(error))
+        self.objects[at.digest] = Object(descriptor=at, state=State.DAMAGED, size=size, detail=str(error))
 
     def _size(self, digest: Digest) -> int | None:
         """Bytes that the store has of a blob; None: it has none."""

@@ -45,7 +45,7 @@ class Needed:
     """What one target needs, for ``Survey.usage``; ``is_named``: an image stands for it."""
 
     is_named: bool
-    parts: array[int] = field(repr=False)
+    numbers: array[int] = field(repr=False)
 
 
 class Survey:
@@ -63,20 +63,20 @@ class Survey:
             ResourceExhausted: More than MAX_OBJECTS; nothing of it is counted.
             DistoreError: The store cannot be read.
         """
-        parts = array("Q")
+        numbers = array("Q")
         for digest, size in list(blobs_of(store, target)):
             number = self._numbers.setdefault(_compact(digest), len(self._sizes))
             if number == len(self._sizes):
                 self._sizes.append(size)
                 self._counts.append(0)
             self._counts[number] += names
-            parts.append(number)
-        return Needed(is_named=names > 0, parts=parts)
+            numbers.append(number)
+        return Needed(is_named=names > 0, numbers=numbers)
 
     def usage(self, needed: Needed) -> Usage:
         """Of a target, once everything has been added."""
         total = shared = 0
-        for number in needed.parts:
+        for number in needed.numbers:
             total += self._sizes[number]
             if self._counts[number] > needed.is_named:
                 shared += self._sizes[number]
@@ -97,7 +97,7 @@ def blobs_of(store: Measurable, target: Descriptor) -> Iterator[tuple[Digest, in
     while waiting:
         at = waiting.pop()
         checked = checker.check(at)
-        for digest, part in checked.parts.items():
+        for digest, part in checked.objects.items():
             if digest not in seen and len(seen) >= MAX_OBJECTS:
                 raise ResourceExhausted(
                     f"manifest {target.digest}: more than {MAX_OBJECTS} objects with its referrers"

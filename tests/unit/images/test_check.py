@@ -86,10 +86,10 @@ def test_a_whole_image_is_whole(memory: MemoryStore) -> None:
 
     assert (found.is_complete, found.is_whole, found.is_damaged) == (True, True, False)
     assert (found.missing, found.absent, found.platforms) == ((), (), ("linux/amd64",))
-    assert next(iter(found.parts)) == root.digest
-    assert found.size == sum(part.descriptor.size for part in found.parts.values())
+    assert next(iter(found.objects)) == root.digest
+    assert found.size == sum(part.descriptor.size for part in found.objects.values())
     (branch,) = found.branches
-    assert [part.descriptor for part in branch.parts[2:]] == [one, two]
+    assert [part.descriptor for part in branch.objects[2:]] == [one, two]
     assert (branch.manifest, branch.about) == (root, None)
 
 
@@ -260,10 +260,10 @@ def test_a_layer_that_only_its_urls_have_is_not_missed(memory: MemoryStore) -> N
     found = check(memory, manifest(memory, foreign))
 
     assert found.is_whole
-    assert found.parts[foreign.digest].state is State.ELSEWHERE
+    assert found.objects[foreign.digest].state is State.ELSEWHERE
     assert not check(memory, manifest(memory, foreign, ordinary)).is_complete
     put(memory, b"windows", mediatypes.OCI_LAYER)
-    assert check(memory, manifest(memory, foreign)).parts[foreign.digest].state is State.PRESENT
+    assert check(memory, manifest(memory, foreign)).objects[foreign.digest].state is State.PRESENT
 
 
 def test_one_manifest_for_two_platforms_is_one_branch(memory: MemoryStore) -> None:
@@ -347,5 +347,5 @@ def test_an_index_that_repeats_itself_is_opened_once(memory: MemoryStore) -> Non
 
     found = check(memory, root)
 
-    assert len(found.parts) == MAX_DEPTH - 2 + 3
+    assert len(found.objects) == MAX_DEPTH - 2 + 3
     assert len(found.branches) == 1

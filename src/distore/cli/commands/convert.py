@@ -56,6 +56,7 @@ def run(args: argparse.Namespace, app: App, out: Output) -> None:
     from distore.transfer.convert import convert
 
     options = _options(args)
+    app.copier.root_of(args.source)  # before anything is made for what is not there
     with app.leased("convert") as content:
         root = app.copier.root_of(args.source)
         events = convert(content, root, name=str(args.name), images=app.images, options=options)

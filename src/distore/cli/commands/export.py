@@ -77,10 +77,12 @@ def run(args: argparse.Namespace, app: App, out: Output) -> None:
     options = _options(args)
     target = _target(args, app, out)
     roots: list[str] = []
-    with app.leased("export") as content:
-        images = list(_images(args, app))
-        with closing(export(content, images, target, options=options)) as events:
-            finished = show(_noting(events, roots), out, quiet=args.quiet, clock=time.monotonic)
+    images = list(_images(args, app))  # before anything is made for what is not there
+    with (
+        app.leased("export") as content,
+        closing(export(content, images, target, options=options)) as events,
+    ):
+        finished = show(_noting(events, roots), out, quiet=args.quiet, clock=time.monotonic)
     if finished is not None and not out.as_json and args.out != STANDARD:
         for root in roots:
             out.line(root)

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
 from distore.cli import flags
-from distore.errors import InvalidArgument
+from distore.cli.output import printable
+from distore.errors import InvalidArgument, NotFound
 
 if TYPE_CHECKING:
     import argparse
@@ -77,6 +79,8 @@ def run(args: argparse.Namespace, app: App, out: Output) -> None:
         raise InvalidArgument("import: want a FILE, the folder of a layout, or - for standard input")
     if args.source == "-" and sys.stdin.isatty():
         raise InvalidArgument("import -: standard input is a terminal; pipe an archive into it")
+    if args.source != "-" and not os.path.lexists(args.source):  # before a store is made for it
+        raise NotFound(f"{printable(args.source)}: no such file or directory")
     source = flags.standard_input() if args.source == "-" else args.source
     finished: list[Finished] = []
     notes = out if args.quiet and not out.as_json else None

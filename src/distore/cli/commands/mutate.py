@@ -118,6 +118,7 @@ def run(args: argparse.Namespace, app: App, out: Output) -> None:
     options = _options(args, app)
     if options == MutateOptions(platforms=options.platforms, created=options.created):
         raise InvalidArgument("mutate: nothing to change; see dist mutate --help")
+    app.copier.root_of(flags.image(args.source))  # before anything is made for what is not there
     with app.leased("mutate") as content:
         root = app.copier.root_of(flags.image(args.source))
         result = mutate(content, root, options)
