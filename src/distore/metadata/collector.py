@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Final
 from distore._internal import filelock, fsops
 from distore._internal.oserrors import translated
 from distore.content.local import ingests
-from distore.errors import DistoreError, Unavailable
+from distore.content.local.schema import TRIGGERS
+from distore.errors import DataLoss, DistoreError, Unavailable
 from distore.gc import Mark, batches
 from distore.metadata.graph import Graph, lock_fields
 from distore.oci.digest import Digest
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 _ROOTS_AT_ONCE: Final = 5000  # roots taken in before their references are scanned
 _TOUCHED: Final = "SELECT seq, namespace, kind, key FROM gc_touched WHERE seq > ? ORDER BY seq LIMIT ?"
+_COUNT_TRIGGERS: Final = (
+    "SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND name LIKE '%!_touched!_%' ESCAPE '!'"
+)
 _TOUCHED_AT_ONCE: Final = 200  # rows
 _MOST_IN_TRANSACTION: Final = 2000  # nodes scanned while everybody else waits
 _LATER: Final = 1 << 63  # nanoseconds since the epoch: after everything
@@ -317,7 +321,16 @@ class Pass:
             connection.execute("DELETE FROM gc_run")
             connection.execute("DELETE FROM gc_touched")
             if begin:
+                self._check_triggers(connection)
                 connection.execute("INSERT INTO gc_run VALUES (?)", (self._began,))
+
+    def _check_triggers(self, connection: sqlite3.Connection) -> None:
+        """Without one of them something that is needed could go unnoticed."""
+        if connection.execute(_COUNT_TRIGGERS).fetchone() != (TRIGGERS,):
+            raise DataLoss(
+                f"store database {self.store.database.path}: triggers are missing; dist db rebuild --force"
+                " makes them again"
+            )
 
     def _check_alone(self, connection: sqlite3.Connection) -> None:
         """Somebody may have removed the file of the lock; another collector then took the notes away."""

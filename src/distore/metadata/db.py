@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from distore.content.local.visibility import mark_namespaces
-from distore.errors import ReadOnly, Unavailable
+from distore.errors import DistoreError, ReadOnly
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -93,6 +93,9 @@ class Metadata:
 
         Args:
             purpose: What the lease is for, in a word, for ``dist leases``.
+        Raises:
+            FailedPrecondition: At the end of the block, too: the lease was removed by force, so that
+                what was found there, and named since, may be gone.
         """
         if self.content.visibility.lease is not None:  # the one that is held goes on
             yield self.content
@@ -103,7 +106,9 @@ class Metadata:
             except ReadOnly:
                 yield self.content
                 return
-            yield self.content.view(lease=lease.id)
+            view = self.content.view(lease=lease.id)
+            yield view
+            view.visibility.check_lease()
         self._note_mutation()
 
     def collect(self) -> None:
@@ -114,19 +119,20 @@ class Metadata:
     def note_deletions(self, count: int) -> None:
         """Count deletions of what may have kept content, and collect when a pass is due by them.
 
-        Another collector at work is as good.
+        What is done does not fail by that: another collector at work is as good, and what no room or
+        no permission keeps from going goes with a later pass.
         """
-        if count and self.collector.note_deletions(count):
-            with suppress(Unavailable):
+        with suppress(DistoreError):
+            if count and self.collector.note_deletions(count):
                 self.collect()
 
     def _note_mutation(self) -> None:
-        """Count a piece of work that has brought content, and collect when a pass is due by it."""
+        """Count a piece of work that has brought content, and collect, in the same way."""
         from distore.metadata import schedule
 
-        schedule.note_mutation(self.content.database, self._now())
-        if schedule.due(self.content.database, self._now()):
-            with suppress(Unavailable):
+        with suppress(DistoreError):
+            schedule.note_mutation(self.content.database, self._now())
+            if schedule.due(self.content.database, self._now()):
                 self.collect()
 
     def discard(self, digests: Iterable[Digest]) -> None:

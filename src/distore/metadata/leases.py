@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 MAX_ID: Final = 1024  # bytes
 _MAX_KEY: Final = 4096  # characters of a resource's key, and of a snapshotter's name
 _MAX_WORD: Final = 20  # characters of a purpose within an id
+_LATEST: Final = 250_000_000_000 * 1_000_000  # microseconds since the epoch, within the year 9892
 _TRIES: Final = 8  # ids that may be taken by a strange chance
 _COLUMNS: Final = "id, created, owned"
 _GET: Final = f"SELECT {_COLUMNS} FROM leases WHERE namespace = ? AND id = ?"  # noqa: S608
@@ -200,7 +202,8 @@ class Leases:
         known = {lock_name(str(namespace), str(id)) for namespace, id in rows}
         with translated(f"leases {self._folder}"):
             try:
-                found = os.listdir(self._folder)
+                with os.scandir(self._folder) as entries:  # what is no file is none of ours
+                    found = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
             except FileNotFoundError:
                 return
             for name in found:
@@ -276,7 +279,7 @@ class Leases:
             owner = _owner(os.path.join(self._folder, lock_name(namespace, str(id)))) if owned else None
         return Lease(
             id=str(id),
-            created=datetime.fromtimestamp(int(str(created)) / 1_000_000, UTC),
+            created=_time(created),
             labels={str(key): str(value) for key, value in labels},
             owned=bool(owned),
             owner=owner,
@@ -352,10 +355,20 @@ def _check_labels(id: str, labels: Mapping[str, str]) -> None:
         )
 
 
+def _time(value: object) -> datetime:
+    """What a record says; a damaged one must not keep anybody from listing or collecting."""
+    microseconds = value if isinstance(value, int) and 0 <= value <= _LATEST else 0
+    return datetime.fromtimestamp(microseconds / 1_000_000, UTC)
+
+
 def _owner(path: str) -> LeaseOwner | None:
     """Who holds a lock; None: nobody."""
     try:
+        if not stat.S_ISREG(os.lstat(path).st_mode):  # to open a pipe would wait for ever
+            return LeaseOwner()
         fd = filelock.open_to_look(path)
+    except FileNotFoundError:
+        return None
     except PermissionError:
         return LeaseOwner()  # it cannot be told, and a live one must not be taken for dead
     if fd is None:

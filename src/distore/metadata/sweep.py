@@ -99,12 +99,13 @@ class Sweep:
         path = self._paths.blob(digest)
         with translated(f"content {digest}"):
             there = _stat(path)
-        if there is not None and there.st_ctime_ns >= self._run.cutoff:
-            return []
         rows = dict(connection.execute(_SEEN_BY, (digest,)).fetchall())
         if there is None and any(self._is_new(updated) for updated in rows.values()):
             return []
         seen = list(rows) or [DEFAULT_NAMESPACE]
+        if there is not None and there.st_ctime_ns >= self._run.cutoff:
+            self._spare(seen, digest)
+            return []
         gone = [space for space in seen if self._may_go(space, digest)]
         if not gone:
             return []
@@ -119,6 +120,12 @@ class Sweep:
                 with translated(f"content {digest}"), suppress(FileNotFoundError):
                     fsops.unlink(path)
         return [] if there is None else _removed(gone, digest, freed)
+
+    def _spare(self, seen: list[str], digest: Digest) -> None:
+        """What stays because its file was touched since (by a backup that links it, say) stays whole."""
+        mark, head = self._run.mark, self._run.graph.nodes.head
+        mark.add(head(CONTENT, space) + bytes.fromhex(digest.encoded) for space in seen)
+        mark.run()
 
     def _may_go(self, namespace: str, digest: Digest) -> bool:
         if self._only is not None and namespace != self._only:

@@ -14,7 +14,7 @@ import pytest
 
 from distore._internal import filelock
 from distore.content.local.store import LocalStore
-from distore.errors import NotFound, Unavailable
+from distore.errors import DataLoss, NotFound, Unavailable
 from distore.images.gclabels import GC_REF_CONTENT
 from distore.leases import EXPIRE, Resource
 from distore.metadata.collector import Collector
@@ -213,6 +213,60 @@ def test_two_collectors_do_not_run_at_once_and_the_second_names_the_first(store:
     list(first)
     assert collect(other) == []
     other.close()
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_who_has_lost_the_lock_to_another_collector_removes_nothing_more(
+    store: LocalStore, ended: bool
+) -> None:
+    for number in range(250):
+        put(store, b"stray %d" % number)
+    first = metadata(store).collector.collect()
+    next(first)
+    os.unlink(store.paths.collecting)
+    other = LocalStore(store.root)
+    second = metadata(other).collector.collect(older_than=3600.0 if ended else 0.0)
+    if ended:
+        list(second)
+    else:
+        next(second)
+
+    with pytest.raises(Unavailable, match="another collector began"):
+        list(first)
+
+    assert other.database.query("SELECT count(*) FROM gc_run") == [(0 if ended else 1,)]
+    list(second)
+    other.close()
+
+
+def test_nothing_goes_where_a_trigger_is_missing(store: LocalStore) -> None:
+    stray = put(store, b"stray")
+    store.database.change("DROP TRIGGER images_touched_insert")
+
+    with pytest.raises(DataLoss, match="triggers are missing"):
+        collect(store)
+
+    assert list(store.digests()) == [stray]
+    assert store.database.query("SELECT * FROM gc_run") == []
+
+
+def test_a_document_that_stays_for_its_time_keeps_what_it_names(store: LocalStore) -> None:
+    layer = put(store, b"layer")
+    document = put(store, b"document", layer)
+    stray = put(store, b"stray")
+    row = ("default", "1", 1, 0)
+    store.database.change("INSERT INTO leases VALUES (?, ?, ?, ?)", *row)
+
+    def touch(_namespace: str, _id: str) -> bool:
+        """Asked for while the collector marks: a backup gives the file another name and takes it away."""
+        os.link(store.path(document), f"{store.root}/backup")
+        os.unlink(f"{store.root}/backup")
+        return True
+
+    removed = [each.key for each in Collector(store, lease_is_live=touch).collect()]
+
+    assert removed == [stray]
+    assert set(store.digests()) == {document, layer}
 
 
 def test_a_pass_that_is_given_up_leaves_nothing_of_itself(store: LocalStore) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import errno
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
+from distore._internal import fsops
 from distore.content.local.store import LocalStore
 from distore.errors import NotFound
 from distore.metadata.db import Metadata
@@ -90,3 +92,23 @@ def test_nothing_is_collected_unless_it_was_asked_for(metadata: Metadata) -> Non
             pass
 
     assert len(list(metadata.content.digests())) == 1
+
+
+def test_work_that_is_done_does_not_fail_by_a_collection_that_does(
+    metadata: Metadata, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_path: str) -> NoReturn:
+        raise OSError(errno.ENOSPC, "full")
+
+    metadata.collector.schedule(["deletion_threshold=1", "mutation_threshold=1", "pause_threshold=0"])
+    stray = commit(metadata.content, b"stray")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fsops, "unlink", full)
+        metadata.note_deletions(1)
+        with metadata.leased("work"):
+            pass
+
+    assert list(metadata.content.digests()) == [stray]
+    metadata.note_deletions(1)
+    assert list(metadata.content.digests()) == []

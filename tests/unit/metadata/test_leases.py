@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
@@ -16,6 +17,7 @@ from distore.content.local.store import LocalStore
 from distore.errors import (
     AlreadyExists,
     DiskFull,
+    DistoreError,
     FailedPrecondition,
     PermissionDenied,
     ReadOnly,
@@ -204,12 +206,56 @@ def test_what_is_used_through_a_lease_is_held_before_it_is_looked_at(store: Loca
 
 def test_who_loses_his_lease_finds_out(store: LocalStore) -> None:
     metadata = Metadata(store, command="dist test")
-    with metadata.leased("test") as content:
+    with pytest.raises(FailedPrecondition, match="the block's own"), metadata.leased("test") as content:
         [lease] = metadata.leases.list()
         metadata.leases.delete(lease.id, force=True)
 
         with pytest.raises(FailedPrecondition, match=f"lease {lease.id}: removed"):
             content.writer("r", expected=DIGEST)
+        raise FailedPrecondition("the block's own")
+
+
+def test_who_needs_nothing_more_of_a_lost_lease_finds_out_at_the_end(store: LocalStore) -> None:
+    metadata = Metadata(store, command="dist test")
+
+    with (
+        pytest.raises(FailedPrecondition, match="removed while it was in use"),
+        metadata.leased("test") as content,
+    ):
+        content.visibility.hold([DIGEST])
+        [lease] = metadata.leases.list()
+        metadata.leases.delete(lease.id, force=True)
+        content.visibility.hold([DIGEST])  # noted already: nobody looks again
+
+    assert list(metadata.leases.list()) == []
+
+
+@pytest.mark.timeout(10)
+def test_what_is_no_lock_in_the_folder_of_leases_is_left_alone(store: LocalStore) -> None:
+    leases = Metadata(store, command="dist test").leases
+    with leases.held("test") as lease:
+        path = os.path.join(store.paths.leases, lock_name("default", lease.id))
+        os.rename(path, f"{path}-moved")
+        os.mkfifo(path)
+        os.mkfifo(f"{store.paths.leases}/pipe")
+        os.mkdir(f"{store.paths.leases}/folder")
+        os.symlink("nowhere", f"{store.paths.leases}/link")
+
+        leases.sweep_locks()
+
+        assert leases.is_live("default", lease.id)  # nobody can tell
+    assert {"pipe", "folder", "link"} <= set(os.listdir(store.paths.leases))
+
+
+@pytest.mark.parametrize("created", ["x", 1 << 62, -1, None])
+def test_a_lease_whose_record_is_odd_is_listed_all_the_same(store: LocalStore, created: object) -> None:
+    metadata = Metadata(store, command="dist test")
+    metadata.leases.create("odd")
+    with suppress(DistoreError):  # it takes no NULL
+        store.database.change("UPDATE leases SET created = ?", created)
+
+    assert [lease.id for lease in metadata.leases.list()] == ["odd"]
+    metadata.collect()
 
 
 def test_a_lease_within_a_lease_is_the_same(store: LocalStore) -> None:

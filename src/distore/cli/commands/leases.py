@@ -108,15 +108,16 @@ def _show(args: argparse.Namespace, app: App, out: Output) -> None:
     now = datetime.now(UTC)
     for lease in found:
         count = leases.count(lease.id)
+        id = printable(lease.id)
         cells = (
-            lease.id,
+            id,
             human_age((now - lease.created).total_seconds()),
             _expiry(lease, now),
             printable(_owner(lease)),
             str(count),
             printable(lease.labels.get(PURPOSE, "")),
         )
-        out.record(lease.id if args.quiet else row(cells, widths), **fields(lease, count))
+        out.record(id if args.quiet else row(cells, widths), **fields(lease, count))
 
 
 def _expiry(lease: Lease, now: datetime) -> str:
@@ -158,6 +159,8 @@ def _end(args: argparse.Namespace, app: App, out: Output) -> None:
     given = [word for word in (args.id, *args.more) if word]
     if bool(given) == args.dead:
         raise InvalidArgument("leases rm: want the ids to end, or --dead; dist leases lists them")
+    from distore.cli.output import printable
+
     leases, ended = app.leases, 0
     for id in leases.dead() if args.dead else flags.words(given):
         try:
@@ -167,7 +170,7 @@ def _end(args: argparse.Namespace, app: App, out: Output) -> None:
                 out.error(error)
         else:
             ended += 1
-            out.record(id, id=id)
+            out.record(printable(id), id=id)
     app.note_deletions(ended)
     if args.dead:
         leases.sweep_locks()

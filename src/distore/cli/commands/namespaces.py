@@ -57,7 +57,7 @@ def run(args: argparse.Namespace, app: App, out: Output) -> None:
 
 def _show(args: argparse.Namespace, app: App, out: Output) -> None:
     from distore.cli.commands.list import note_missing
-    from distore.cli.output import row
+    from distore.cli.output import printable, row
 
     if args.name:
         raise InvalidArgument("namespaces ls: takes no names; dist namespaces label NAME shows one")
@@ -68,8 +68,8 @@ def _show(args: argparse.Namespace, app: App, out: Output) -> None:
         out.header(row(("NAME", "LABELS"), widths))
     for name in names:
         labels = app.namespaces.labels(name)
-        cells = (name, _text(labels))
-        out.record(name if args.quiet else row(cells, widths), name=name, labels=labels)
+        cells = (printable(name), _text(labels))
+        out.record(printable(name) if args.quiet else row(cells, widths), name=name, labels=labels)
 
 
 def _text(labels: Mapping[str, str]) -> str:

@@ -15,7 +15,7 @@ from distore._internal import pool
 from distore._internal.oserrors import translated
 from distore.content.local import repair, rowcheck, tree
 from distore.content.local.hashing import CHUNK
-from distore.content.local.problem import Problem
+from distore.content.local.problem import Problem, file_of
 from distore.errors import DataLoss, DistoreError, NotFound
 from distore.oci.digest import Digest, Verifier
 
@@ -146,15 +146,15 @@ class Check:
                     actual = self._hash(digest, reader.fileno())
                 except OSError as error:
                     detail = f"cannot be read: {os.strerror(error.errno or 0).lower()}"
-                    return Problem(kind="damaged", subject=digest, detail=detail, inode=there.st_ino)
+                    return Problem(kind="damaged", subject=digest, detail=detail, file=file_of(there))
                 if actual != digest:
                     detail = f"its {there.st_size} bytes are those of {actual}"
-                    return Problem(kind="damaged", subject=digest, detail=detail, inode=there.st_ino)
+                    return Problem(kind="damaged", subject=digest, detail=detail, file=file_of(there))
                 self._count(verified=1, verified_bytes=there.st_size)
                 self._stamp(digest)
             if there.st_mode & 0o222:
                 mode = f"mode {there.st_mode & 0o7777:04o}, want 0444"
-                return Problem(kind="writable", subject=digest, detail=mode, inode=there.st_ino)
+                return Problem(kind="writable", subject=digest, detail=mode, file=file_of(there))
         return None
 
     def _hash(self, digest: Digest, fd: int) -> Digest:

@@ -339,10 +339,15 @@ def _translate(error: sqlite3.Error, subject: str) -> DistoreError:
         sqlite3.SQLITE_NOTADB: DataLoss,
         sqlite3.SQLITE_IOERR: DataLoss,
     }
-    code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+    extended = getattr(error, "sqlite_errorcode", None) or 0
+    code = extended & 0xFF
     kind = classes.get(code, FailedPrecondition)
+    if kind is DiskFull or extended == sqlite3.SQLITE_IOERR_SHMSIZE:  # no room for dist.db-shm
+        return DiskFull(f"{subject}: the disk is full; dist prune ingests --older-than 0 frees some of it")
     if code == sqlite3.SQLITE_ERROR and str(error).startswith(("no such table", "no such column")):
         kind = DataLoss  # our statements are right, so the tables are not
+    if str(error).startswith("Could not decode to UTF-8"):
+        kind = DataLoss  # by Python's module, without a code: nothing of ours is anything else
     if kind is DataLoss and code != sqlite3.SQLITE_IOERR:
         return kind(f"{subject}: {error}; dist db rebuild saves what can be saved")
     return kind(f"{subject}: {error}")

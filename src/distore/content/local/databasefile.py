@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -80,6 +81,8 @@ def header_of(path: str) -> Header | None:
             there = os.stat(path)
             if (there.st_dev, there.st_ino) in _OPENED:
                 return None
+            if stat.S_ISFIFO(there.st_mode):  # to open it would wait for ever
+                return Header(is_sqlite=False, version=0, application=0)
             with open(path, "rb") as file:
                 data = file.read(_HEADER_SIZE)
         except FileNotFoundError:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import os
 
 # Actions after which nothing is left to do.
 _RESOLVED: Final = frozenset({"repaired", "fixed", "removed"})
@@ -16,16 +19,22 @@ class Problem:
     ``kind``: damaged, unreadable, writable, stray, ingest, database, missing, row (records about a
     blob that nobody has), image (its root is missing). ``action``: none, repaired (right bytes are
     in place again), quarantined, fixed (the mode), removed (the empty rest of an ingest, or the
-    records). ``inode`` is that of the file looked at.
+    records). ``file`` is the one looked at: its inode, and when it was written, in nanoseconds, for an
+    inode's number is given again.
     """
 
     kind: str
     subject: str
     detail: str
     action: str = "none"
-    inode: int | None = None
+    file: tuple[int, int] | None = None
 
     @property
     def resolved(self) -> bool:
         """Nothing is left to do about it."""
         return self.action in _RESOLVED
+
+
+def file_of(there: os.stat_result) -> tuple[int, int]:
+    """What ``Problem.file`` is for a file."""
+    return there.st_ino, there.st_mtime_ns

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from distore._internal import fsops
 from distore.content import blobs
 from distore.content.local import tree
 from distore.content.local.paths import BLOB_MODE
-from distore.content.local.problem import Problem
+from distore.content.local.problem import Problem, file_of
 from distore.errors import DistoreError
 
 if TYPE_CHECKING:
@@ -36,12 +37,12 @@ def damaged(store: LocalStore, digest: Digest, problem: Problem, suppliers: Supp
     """Repair when somebody can supply the blob, quarantine otherwise."""
     failures = []
     if suppliers is not None:
-        failures = supply(store, digest, suppliers, problem.inode)
+        failures = supply(store, digest, suppliers, problem.file)
         if not failures:
             return replace(problem, action="repaired")
     detail = "; ".join([problem.detail, *failures])
     try:
-        moved = quarantine(store, digest, problem.inode)
+        moved = quarantine(store, digest, problem.file)
     except OSError as error:
         return replace(problem, detail=f"{detail}; not quarantined: {os.strerror(error.errno or 0).lower()}")
     return replace(problem, detail=detail, action="quarantined" if moved else "repaired")
@@ -62,7 +63,9 @@ def missing(store: LocalStore, suppliers: Suppliers, *, dry_run: bool) -> Iterat
         yield problem
 
 
-def supply(store: LocalStore, digest: Digest, suppliers: Suppliers, inode: int | None) -> list[str]:
+def supply(
+    store: LocalStore, digest: Digest, suppliers: Suppliers, file: tuple[int, int] | None
+) -> list[str]:
     """Put verified bytes in place of the blob; why not, when nobody could."""
     failures = []
     for provider in suppliers(digest, store.records.labels_anywhere(digest)):
@@ -70,8 +73,8 @@ def supply(store: LocalStore, digest: Digest, suppliers: Suppliers, inode: int |
             with store.replacing_writer(f"repair-{digest}", digest) as writer:
                 writer.truncate()
                 blobs.copy(provider, digest, writer)
-                if writer.digest() == digest and inode is not None:
-                    keep(store, digest, inode)
+                if writer.digest() == digest and file is not None:
+                    keep(store, digest, file)
                 writer.commit(expected=digest)
         except DistoreError as error:
             failures.append(f"not repaired: {error}")
@@ -80,29 +83,34 @@ def supply(store: LocalStore, digest: Digest, suppliers: Suppliers, inode: int |
     return failures or ["not repaired: nobody is known to have it"]
 
 
-def keep(store: LocalStore, digest: Digest, inode: int) -> None:
+def keep(store: LocalStore, digest: Digest, file: tuple[int, int]) -> None:
     """Link the bad file into quarantine while it is still the blob."""
     path = store.paths.blob(digest)
     try:
-        if os.lstat(path).st_ino == inode:
+        if file_of(os.lstat(path)) == file:
             fsops.link(path, _place(store, digest))
     except FileNotFoundError:
         return
 
 
-def quarantine(store: LocalStore, digest: Digest, inode: int | None) -> bool:
+def quarantine(store: LocalStore, digest: Digest, file: tuple[int, int] | None) -> bool:
     """Move the bad file out of blobs/; False when another has taken its place meanwhile."""
     path = store.paths.blob(digest)
+    place = _place(store, digest)
     try:
-        if os.lstat(path).st_ino != inode:
+        if file_of(os.lstat(path)) != file:
             return False
+        fsops.rename(path, place)
     except FileNotFoundError:
         return False
-    place = _place(store, digest)
-    fsops.rename(path, place)
+    is_it = file_of(os.lstat(place)) == file
+    if not is_it:  # it came between the look and the rename: right bytes go back
+        with suppress(FileExistsError):
+            fsops.link(place, path)
+        fsops.unlink(place)
     fsops.sync_directory(os.path.dirname(place))
     fsops.sync_directory(os.path.dirname(path))
-    return True
+    return is_it
 
 
 def _place(store: LocalStore, digest: Digest) -> str:

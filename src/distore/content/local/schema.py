@@ -105,6 +105,8 @@ CREATE TABLE gc_touched (                        -- what gained a reference mean
 {_touching("lease_resources", "INSERT", "NEW.type", "key", "1")}
 """
 
+TRIGGERS: Final = TABLES.count("CREATE TRIGGER")
+
 _FROM_1: Final = """
 CREATE TABLE IF NOT EXISTS images (
     name TEXT PRIMARY KEY, media_type TEXT NOT NULL, digest TEXT NOT NULL, size INTEGER NOT NULL,

@@ -288,8 +288,7 @@ class LocalStore:
     def _files(self) -> Iterator[tuple[Digest, os.stat_result]]:
         """The files of the blobs that the namespace sees."""
         if not self.visibility.is_default:
-            for text in self.visibility.digests():
-                digest = Digest(text)
+            for digest in self.visibility.digests():
                 with suppress(FileNotFoundError):  # a row that a crash left, or deleted since
                     yield digest, os.stat(self.paths.blob(digest), follow_symlinks=False)
             return
@@ -316,8 +315,11 @@ class LocalStore:
                 # Somebody else was quicker, or has just removed the empty folder above.
                 try:
                     fsops.make_directory(paths.folder)
-                except (FileExistsError, FileNotFoundError):
+                except FileNotFoundError:
                     continue
+                except FileExistsError:
+                    if os.path.islink(paths.folder):  # to nowhere: it would be missing and there for ever
+                        raise
                 continue
             if lock is None:
                 now = ingests.from_timestamp(self.now())

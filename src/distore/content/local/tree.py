@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from distore._internal import filelock
 from distore.content.local import ingests as notes
 from distore.content.local.paths import IngestPaths, Paths, named
 from distore.content.local.problem import Problem
+from distore.errors import InvalidArgument
 from distore.oci.digest import HEX_LENGTHS, Digest
 
 if TYPE_CHECKING:
@@ -75,7 +77,7 @@ def quarantined(paths: Paths) -> Iterator[Digest]:
         if folder.name in HEX_LENGTHS:
             for entry in _entries(folder.path):
                 encoded = entry.name.partition(".")[0]
-                if len(encoded) == HEX_LENGTHS[folder.name]:
+                with suppress(InvalidArgument):  # a name of somebody else's
                     yield Digest(f"{folder.name}:{encoded}")
 
 

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from distore._internal import fsops
+from distore._internal.oserrors import translated
 from distore.content.local.paths import DEFAULT_NAMESPACE
-from distore.errors import FailedPrecondition, Unavailable
+from distore.errors import FailedPrecondition, InvalidArgument, Unavailable
+from distore.oci.digest import Digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from distore.content.local.database import Database
     from distore.content.local.paths import Paths
-    from distore.oci.digest import Digest
 
 ISOLATED: Final = "isolated"
 SHARED: Final = "shared"
@@ -79,12 +81,13 @@ class Visibility:
         rows = self._database.query("SELECT namespace FROM content WHERE digest = ?", digest)
         return (self.namespace,) in rows or (self.is_default and not rows)
 
-    def digests(self) -> Iterator[str]:
+    def digests(self) -> Iterator[Digest]:
         """What a namespace that is not the default one has rows of."""
         # The second condition lets the partial index serve.
         statement = "SELECT digest FROM content WHERE namespace = ? AND namespace <> ?"
         for row in self._database.stream(statement, self.namespace, DEFAULT_NAMESPACE):
-            yield str(row[0])
+            with suppress(InvalidArgument):  # a row that nobody here has written
+                yield Digest(str(row[0]))
 
     def is_shared(self, digest: Digest) -> bool:
         """Whether the namespace may have a blob of another one without bringing its bytes."""
@@ -108,11 +111,19 @@ class Visibility:
         if not new:
             return
         with self._database.transaction(durable=False) as connection:
-            if not connection.execute(_IS_LEASED, (self.namespace, self.lease)).fetchone():
-                raise FailedPrecondition(f"lease {self.lease}: removed while it was in use; try again")
+            self.check_lease()
             connection.executemany(_HOLD, [(digest, self.namespace, self.lease) for digest in new])
         with self._guard:
             self._held.update(new)
+
+    def check_lease(self) -> None:
+        """Make sure that the lease, if there is one, still holds what it was to hold.
+
+        Raises:
+            FailedPrecondition: It has been removed.
+        """
+        if self.lease is not None and not self._database.query(_IS_LEASED, self.namespace, self.lease):
+            raise FailedPrecondition(f"lease {self.lease}: removed while it was in use; try again")
 
     def publish(self, digest: Digest, labels: Mapping[str, str], move: Callable[[], None]) -> None:
         """Give a blob its name by ``move``, its labels and its place in the namespace, as one.
@@ -183,6 +194,7 @@ class Visibility:
 
 def mark_namespaces(paths: Paths) -> None:
     """Say, durably, that not every blob is everybody's."""
-    fsops.ensure_directory(paths.root)
-    os.close(fsops.open_file(paths.namespaces))
-    fsops.sync_directory(paths.root)
+    with translated(f"store {paths.root}"):
+        fsops.ensure_directory(paths.root)
+        os.close(fsops.open_file(paths.namespaces))
+        fsops.sync_directory(paths.root)
