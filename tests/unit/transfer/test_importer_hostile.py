@@ -177,10 +177,10 @@ def test_wherever_a_stream_ends_no_image_is_named_by_half(data: st.DataObject, p
     except (DataLoss, FailedPrecondition) as error:
         target.errors.append(str(error))
 
-    assert target.errors
-    if target.names.digests:  # what was cut off is the padding
+    if target.names.digests:  # what was cut off lies behind the end of the tar, which nobody reads
         assert target.digests == {root.digest, *(each.digest for each in family(store, root))}
     else:
+        assert target.errors
         assert target.digests == set()
     assert list(target.store.statuses()) == []
 

@@ -21,7 +21,7 @@ VERBS: Final[Mapping[str, str]] = {
     "blob": "get, put or delete one blob of a registry",
     "export": "write images of the store into one archive or layout",
     "inventory": "list the digests that are here, for dist export on another side to leave out",
-    "images": "list, name, label, check or forget the images in the store",
+    "images": "list, name, label, check, mount or forget the images in the store",
     "df": "show what images, and all else in the store, need on the disk",
     "import": "bring the images of an archive or a layout into the store",
     "convert": "make an image with other compression, media types or platforms",

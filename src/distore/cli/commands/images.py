@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from distore.images.check import Checked, Checker
     from distore.images.image import Image
 
-SUMMARY: Final = "list, name, label, check or forget the images in the store"
+SUMMARY: Final = "list, name, label, check, mount or forget the images in the store"
 EXAMPLES: Final = (
     "dist images --wide",
     "dist images --filter labels.team==web --filter 'name~=/redis:/'",
@@ -27,6 +27,7 @@ EXAMPLES: Final = (
     "dist images label redis:7 team=web reviewed=",
     "dist images check --platform linux/arm64 redis:7",
     "dist images usage",
+    "dist images mount redis:7 /mnt",
     "dist images -q | dist images rm --sync -",
 )
 _MIN_NAME_WIDTH: Final = 24
@@ -40,21 +41,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "rm forgets names; what nothing else needs goes with the next dist gc. check says for each image"
         " whether it is complete, and fails when one is not; what only a sparse index names need not be"
-        " there. usage tells the bytes that images share, and those that would go with one. inspect, check,"
+        " there. mount shows the files of an image, read-only, and needs root."
+        " usage tells the bytes that images share, and those that would go with one. inspect, check,"
         " usage and tag take the digest of a manifest or index, too."
     )
     parser.add_argument(
         "action",
         nargs="?",
         default="ls",
-        choices=("ls", "tag", "label", "rm", "inspect", "check", "usage"),
+        choices=("ls", "tag", "label", "rm", "inspect", "check", "usage", "mount", "unmount"),
         help="what to do (default: ls)",
     )
     parser.add_argument(
         "image",
         nargs="*",
         help="which; tag: the image, then its new names; label: the image, then KEY=VALUE, or KEY= to remove"
-        " one; rm: - reads names from standard input, one a line; check, usage: default: all",
+        " one; rm: - reads names from standard input, one a line; check, usage: default: all;"
+        " mount: the image, then a folder; unmount: the folders",
     )
     _add_flags(parser)
 
@@ -81,7 +84,8 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="P",
-        help="check: this image of an index has to be there; may be given again (default: those that are)",
+        help="check: this image of an index has to be there; may be given again (default: those that are);"
+        " mount: which image of an index (default: this machine's)",
     )
     parser.add_argument(
         "--all-platforms", action="store_true", help="check: every image of an index has to be there"
@@ -95,6 +99,12 @@ def run(args: argparse.Namespace, app: App, out: Output) -> None:
     actions = {"ls": _show, "tag": _tag, "label": _label, "rm": _forget}
     if args.action in actions:
         actions[args.action](args, app, images, out)
+        return
+    if args.action in ("mount", "unmount"):
+        from distore.cli import imagemounts
+
+        act = imagemounts.mount_image if args.action == "mount" else imagemounts.unmount_image
+        act(args, app, out)
         return
     from distore.cli import imageviews
 

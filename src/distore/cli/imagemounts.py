@@ -57,7 +57,7 @@ def mount_image(args: argparse.Namespace, app: App, out: Output) -> None:
         with trees.locked(image.chain_id):
 
             def note(number: int) -> None:
-                out.note(f"unpacking layer {number} of {len(image.layers)}")
+                out.note(f"dist: unpacking layer {number} of {len(image.layers)}")
 
             source = trees.make(content, image, ApplyOptions(as_root=True), note=note)
             _make_target(target, made=made)

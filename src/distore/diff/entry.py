@@ -1,0 +1,193 @@
+"""Files of every kind, made by a name in an open folder, with all that a layer tells of them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from distore.diff.tarmember import BLOCK_DEVICE, CHARACTER, FIFO, MAX_NAME, REGULAR, SYMLINK, shown
+from distore.errors import FailedPrecondition, PermissionDenied, ResourceExhausted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from distore.diff.tarmember import Member, Meta
+
+MAX_ENTRIES: Final = 4_000_000  # names of one layer
+MAX_SIZE: Final = 1 << 40  # plain bytes of one layer
+_XATTR: Final = b"SCHILY.xattr."
+# A kernel that stacks folders reads these as orders of its own; no layer gives orders.
+_OVERLAY: Final = (b"trusted.overlay.", b"user.overlay.")
+_ANYONES: Final = (b"user.", b"system.posix_acl_")
+_ROOTS: Final = (b"trusted.", b"security.")
+_LABELS: Final = b"security.selinux"  # the system gives it to every file
+# The file system, or this kind of file, has no such attributes.
+_NO_ATTRIBUTE: Final = (errno.EOPNOTSUPP, errno.EPERM, errno.ENOSPC, errno.ERANGE)
+_FRACTION: Final = re.compile(rb"-?[0-9]{1,19}\.([0-9]+)")
+_LATEST: Final = 1 << 62  # seconds; file systems cut to what they can hold
+_MAX_ID: Final = 0xFFFFFFFE  # the next one means "leave it" (chown(2))
+_MAX_MAJOR, _MAX_MINOR = 0xFFF, 0xFFFFF
+_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_KINDS: Final = {FIFO: stat.S_IFIFO, CHARACTER: stat.S_IFCHR, BLOCK_DEVICE: stat.S_IFBLK}
+_PIECE: Final = 64 * 1024  # bytes of one write; see fsops
+
+
+class Devices(StrEnum):
+    """What becomes of device nodes in a layer."""
+
+    MAKE = "make"
+    SKIP = "skip"
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApplyOptions:
+    """How a layer is laid over a folder.
+
+    Args:
+        as_root: Keep owners and the attributes that only root may set; else all belongs to whoever
+            applies it.
+        devices: What becomes of device nodes; only root can make them.
+        max_entries: Members that a layer may have.
+        max_size: Plain bytes that it may have.
+    """
+
+    as_root: bool
+    devices: Devices = Devices.MAKE
+    max_entries: int = MAX_ENTRIES
+    max_size: int = MAX_SIZE
+
+
+class Maker:
+    """Makes what is no folder and no hard link. OSErrors come as they are; FileExistsError: the name
+    is taken, and nothing was changed."""
+
+    def __init__(self, options: ApplyOptions, subject: str) -> None:
+        self._as_root = options.as_root
+        self._devices = options.devices
+        self._subject = subject
+        self.left_out = 0  # devices and attributes
+
+    def make(self, member: Member, folder: int, name: bytes) -> int | None:
+        """Make it; for a regular file a descriptor to write to, which ``finish`` closes."""
+        if member.kind == REGULAR:
+            return os.open(name, _NEW, 0o600, dir_fd=folder)
+        if member.kind == SYMLINK:
+            os.symlink(_link(member, self._subject), name, dir_fd=folder)
+        elif not self._make_node(member, folder, name):
+            return None
+        meta = member.meta
+        if self._as_root:
+            os.chown(name, *self._owner(meta), dir_fd=folder, follow_symlinks=False)
+        if member.kind != SYMLINK:
+            os.chmod(name, meta.mode, dir_fd=folder)
+        if meta.records:
+            self._set_attributes(meta, f"/proc/self/fd/{folder}/".encode() + name)
+        time = nanoseconds(meta)
+        os.utime(name, ns=(time, time), dir_fd=folder, follow_symlinks=False)
+        return None
+
+    def finish(self, fd: int, meta: Meta) -> None:
+        """Give an open file or folder what is told of it: each step undoes nothing of those before
+        (a change of owner drops the setuid bit and capabilities; a write changes the time)."""
+        if self._as_root:
+            os.fchown(fd, *self._owner(meta))
+        os.fchmod(fd, meta.mode)
+        if meta.records:
+            self._set_attributes(meta, fd)
+        time = nanoseconds(meta)
+        os.utime(fd, ns=(time, time))
+
+    def clear_attributes(self, fd: int) -> None:
+        """Remove those of a folder that lay here before; the layer tells all that it has."""
+        try:
+            names = os.listxattr(fd)
+        except OSError as error:
+            if error.errno in _NO_ATTRIBUTE:
+                return
+            raise
+        for name in map(os.fsencode, names):
+            if name != _LABELS and self._may_set(name):
+                os.removexattr(fd, name)
+
+    def _make_node(self, member: Member, folder: int, name: bytes) -> bool:
+        """Whether the node was made."""
+        if member.kind == FIFO:
+            os.mkfifo(name, 0o600, dir_fd=folder)
+            return True
+        subject = f"{self._subject}: {shown(member.name)}"
+        if self._devices is Devices.SKIP:
+            self.left_out += 1
+            return False
+        if self._devices is Devices.REFUSE:
+            raise PermissionDenied(f"{subject}: a device, which only root can make")
+        major, minor = member.device
+        if not (0 <= major <= _MAX_MAJOR and 0 <= minor <= _MAX_MINOR):
+            raise FailedPrecondition(f"{subject}: device numbers {member.device}, which Linux has not")
+        os.mknod(name, 0o600 | _KINDS[member.kind], os.makedev(major, minor), dir_fd=folder)
+        return True
+
+    def _owner(self, meta: Meta) -> tuple[int, int]:
+        if not (0 <= meta.uid <= _MAX_ID and 0 <= meta.gid <= _MAX_ID):
+            raise FailedPrecondition(f"{self._subject}: owner {meta.uid}:{meta.gid}, which Linux has not")
+        return meta.uid, meta.gid
+
+    def _set_attributes(self, meta: Meta, file: int | bytes) -> None:
+        for name, value in _attributes(meta):
+            if not self._may_set(name):
+                self.left_out += 1
+                continue
+            try:
+                os.setxattr(file, name, value, follow_symlinks=isinstance(file, int))
+            except OSError as error:
+                if error.errno not in _NO_ATTRIBUTE or (error.errno == errno.ENOSPC and _is_full(file)):
+                    raise
+                self.left_out += 1
+
+    def _may_set(self, name: bytes) -> bool:
+        if name.startswith(_OVERLAY) or b"\0" in name:
+            return False
+        return name.startswith(_ANYONES) or (self._as_root and name.startswith(_ROOTS))
+
+
+def write(fd: int, data: memoryview) -> None:
+    """Append all of it."""
+    while data:
+        data = data[os.write(fd, data[:_PIECE]) :]
+
+
+def nanoseconds(meta: Meta) -> int:
+    """The time of a member since the epoch, with its parts of a second."""
+    seconds = min(max(meta.mtime, -_LATEST), _LATEST)
+    if not meta.records:
+        return seconds * 1_000_000_000
+    text = dict(meta.records).get(b"mtime", b"")
+    found = _FRACTION.fullmatch(text)
+    part = int(found[1][:9].ljust(9, b"0")) if found else 0
+    return seconds * 1_000_000_000 + (-part if text.startswith(b"-") else part)
+
+
+def _attributes(meta: Meta) -> Iterator[tuple[bytes, bytes]]:
+    for key, value in meta.records:
+        if key.startswith(_XATTR):
+            yield key[len(_XATTR) :], value
+
+
+def _is_full(file: int | bytes) -> bool:
+    """ENOSPC is also what file systems say to attributes that are too large for them."""
+    found = os.fstatvfs(file) if isinstance(file, int) else os.statvfs(os.path.dirname(file))
+    return found.f_bavail == 0
+
+
+def _link(member: Member, subject: str) -> bytes:
+    link = member.link.encode("utf-8", "surrogateescape")
+    if len(link) >= MAX_NAME:
+        raise ResourceExhausted(f"{subject}: {shown(member.name)} is a link of {len(link)} bytes")
+    if not link or b"\0" in link:
+        raise FailedPrecondition(f"{subject}: {shown(member.name)} is a link to nothing")
+    return link

@@ -1,0 +1,1 @@
+"""Images unpacked: layers verified and laid over each other."""

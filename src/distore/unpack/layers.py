@@ -1,0 +1,102 @@
+"""The layers of one image of a store, with the DiffIDs that its config promises."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+from distore.content.blobs import read_blob
+from distore.errors import FailedPrecondition, NotFound
+from distore.images.children import read_manifest
+from distore.images.select import Selection
+from distore.images.walk import MAX_DEPTH
+from distore.oci import mediatypes
+from distore.oci.manifest import MAX_CONFIG_SIZE, Index, parse_config
+from distore.unpack.chainid import chain_id
+
+if TYPE_CHECKING:
+    from distore.content.store import Info, Reader
+    from distore.oci.descriptor import Descriptor
+    from distore.oci.digest import Digest
+    from distore.oci.manifest import ImageConfig, Manifest
+    from distore.oci.platform import Platform
+
+_SHOWN: Final = 3  # digests that a message names
+
+
+class Blobs(Protocol):
+    """Gives out blobs, and says what it has."""
+
+    def reader(self, digest: Digest, /) -> Reader: ...
+    def info(self, digest: Digest, /) -> Info: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageLayers:
+    """An image for one platform. ``layers`` and ``diff_ids`` go together, the lowest first."""
+
+    manifest: Descriptor
+    config: ImageConfig
+    layers: tuple[Descriptor, ...]
+    diff_ids: tuple[Digest, ...]
+    chain_id: Digest
+
+
+def image_layers(content: Blobs, root: Descriptor, platform: Platform, *, subject: str) -> ImageLayers:
+    """The image for a platform below ``root``, all layers of which are in the store.
+
+    Raises:
+        NotFound: Nothing for the platform, or objects are missing; names them.
+        FailedPrecondition: No image with layers, or config and manifest do not agree.
+        DistoreError: As ``parse_manifest`` and ``parse_config``.
+    """
+    manifest, document = _manifest(content, root, platform, subject)
+    if not mediatypes.is_config(document.config.media_type):
+        raise FailedPrecondition(
+            f"{subject}: an artifact ({document.config.media_type[:80]!a}), not an image"
+        )
+    _complete(content, (document.config, *document.layers), platform, subject)
+    data = read_blob(content, document.config.digest, max_size=MAX_CONFIG_SIZE)
+    config = parse_config(data, subject=document.config.digest)
+    if len(config.diff_ids) != len(document.layers):
+        raise FailedPrecondition(
+            f"{subject}: {len(document.layers)} layers, but its config tells of {len(config.diff_ids)}"
+        )
+    if not document.layers:
+        raise FailedPrecondition(f"{subject}: an image without layers: there is nothing to unpack")
+    return ImageLayers(
+        manifest=manifest,
+        config=config,
+        layers=document.layers,
+        diff_ids=config.diff_ids,
+        chain_id=chain_id(config.diff_ids),
+    )
+
+
+def _manifest(
+    content: Blobs, root: Descriptor, platform: Platform, subject: str
+) -> tuple[Descriptor, Manifest]:
+    selection = Selection(platforms=(platform,))
+    at = root
+    for _ in range(MAX_DEPTH):
+        _complete(content, (at,), platform, subject)
+        parsed = read_manifest(content, at)
+        if not isinstance(parsed, Index):
+            return at, parsed
+        at = selection.of(parsed, subject=subject)[0]
+    raise FailedPrecondition(f"{subject}: indexes in indexes, more than {MAX_DEPTH} deep")
+
+
+def _complete(content: Blobs, wanted: tuple[Descriptor, ...], platform: Platform, subject: str) -> None:
+    missing = []
+    for each in wanted:
+        try:
+            content.info(each.digest)
+        except NotFound:
+            missing.append(each.digest)
+    if missing:
+        more = "" if len(missing) <= _SHOWN else f" and {len(missing) - _SHOWN} more"
+        raise NotFound(
+            f"{subject}: the store lacks {', '.join(missing[:_SHOWN])}{more};"
+            f" dist pull --platform {platform} brings what is missing"
+        )
