@@ -105,12 +105,13 @@ def export_images(
         exclude=frozenset(exclude),
         docker=docker,
     )
-    for image in images:
-        root_of(metadata.images, metadata.content, image)  # before anything is made
-    with metadata.leased("export") as content:
-        roots = [(_name(image), root_of(metadata.images, content, image)) for image in images]
-        with closing(export(content, roots, target, options=options)) as events:
-            yield from events
+    # Before anything is made for what is not there.
+    roots = [(_name(image), root_of(metadata.images, metadata.content, image)) for image in images]
+    with (
+        metadata.leased("export") as content,
+        closing(export(content, roots, target, options=options)) as events,
+    ):
+        yield from events
 
 
 def import_images(
@@ -175,9 +176,8 @@ def convert_image(
         level=level,
         force=force,
     )
-    root_of(metadata.images, metadata.content, image)
+    root = root_of(metadata.images, metadata.content, image)  # before anything is made
     with metadata.leased("convert") as content:
-        root = root_of(metadata.images, content, image)
         events = convert(content, root, name=str(name), images=metadata.images, options=options)
         yield from events
 
@@ -186,9 +186,8 @@ def mutate_image(metadata: Metadata, image: Reference, name: Reference, options:
     """See ``Store.mutate``."""
     from distore.transfer.mutate import mutate
 
-    root_of(metadata.images, metadata.content, image)
+    root = root_of(metadata.images, metadata.content, image)  # before anything is made
     with metadata.leased("mutate") as content:
-        root = root_of(metadata.images, content, image)
         result = mutate(content, root, options.of(metadata))
         return metadata.images.put(str(name), result.root)
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from distore.cli.output import Output
     from distore.config import Config
     from distore.images.select import Selection
+    from distore.oci.platform import Platform
     from distore.oci.reference import Reference
     from distore.remotes.environment import Environment
     from distore.transfer.copy import CopyOptions
@@ -131,18 +132,14 @@ def copy_options(args: argparse.Namespace, *, every_platform: bool = False) -> C
         every_platform: Without a choice every image of an index counts, not this machine's alone.
     """
     from distore.images.select import Selection
-    from distore.oci.platform import Platform
     from distore.transfer.copy import CopyOptions
 
-    if args.all_platforms and args.platform:
-        raise InvalidArgument("--all-platforms and --platform: want one of them")
+    platforms = chosen_platforms(args)
     selection = Selection()
-    if args.platform or not (args.all_platforms or every_platform):
+    if platforms or not (args.all_platforms or every_platform):
         from distore.api.transfers import this_platform
 
-        host = this_platform()
-        platforms = [Platform.parse(text, host=host) for text in args.platform] or [host]
-        selection = Selection(platforms=tuple(platforms), attestations=args.referrers)
+        selection = Selection(platforms=platforms or (this_platform(),), attestations=args.referrers)
     return CopyOptions(
         selection=selection,
         concurrency=args.concurrency,
@@ -150,6 +147,21 @@ def copy_options(args: argparse.Namespace, *, every_platform: bool = False) -> C
         referrers=args.referrers,
         overwrite=getattr(args, "force", False),
     )
+
+
+def chosen_platforms(args: argparse.Namespace) -> tuple[Platform, ...]:
+    """What ``--platform`` names; none without it, or with ``--all-platforms`` where a verb has that.
+
+    Raises:
+        InvalidArgument: A bad name, or both flags.
+    """
+    if args.platform and getattr(args, "all_platforms", False):
+        raise InvalidArgument("--all-platforms and --platform: want one of them")
+    if not args.platform:
+        return ()
+    from distore.api.transfers import chosen_platforms
+
+    return chosen_platforms(args.platform)
 
 
 def one_platform(text: str | None) -> Selection:

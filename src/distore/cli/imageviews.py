@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from distore.cli import flags
 from distore.cli.output import human_size, printable, row, timestamp
 from distore.errors import DataLoss, DistoreError, InvalidArgument, NotFound
 from distore.images.check import Checker, State
@@ -143,11 +144,8 @@ def _held(text: str, images: Images) -> tuple[Image | None, Descriptor]:
 
 
 def _selection(args: argparse.Namespace) -> Selection:
-    from distore.api.transfers import chosen_platforms
-
-    if args.platform and args.all_platforms:
-        raise InvalidArgument("--all-platforms and --platform: want one of them")
-    return Selection(platforms=chosen_platforms(args.platform) or None) if args.platform else ALL
+    platforms = flags.chosen_platforms(args)
+    return Selection(platforms=platforms) if platforms else ALL
 
 
 def _lacking(checked: Checked, args: argparse.Namespace) -> tuple[Object, ...]:

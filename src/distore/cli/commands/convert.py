@@ -56,9 +56,8 @@ def run(args: argparse.Namespace, app: App, out: Output) -> None:
     from distore.transfer.convert import convert
 
     options = _options(args)
-    app.copier.root_of(args.source)  # before anything is made for what is not there
+    root = app.copier.root_of(args.source)  # before anything is made for what is not there
     with app.leased("convert") as content:
-        root = app.copier.root_of(args.source)
         events = convert(content, root, name=str(args.name), images=app.images, options=options)
         finished = show(events, out, quiet=args.quiet, clock=time.monotonic)
     if finished is not None and not out.as_json:
@@ -67,25 +66,16 @@ def run(args: argparse.Namespace, app: App, out: Output) -> None:
 
 def _options(args: argparse.Namespace) -> ConvertOptions:
     from distore.errors import InvalidArgument
-    from distore.images.select import Selection
+    from distore.images.select import ALL, Selection
     from distore.transfer.convertplan import UNCOMPRESSED, ConvertOptions
 
-    if args.all_platforms and args.platform:
-        raise InvalidArgument("--all-platforms and --platform: want one of them")
+    platforms = flags.chosen_platforms(args)
     if args.name.digest is not None:
         raise InvalidArgument(f"{args.name}: the digest is not known yet; leave it out")
-    selection = Selection()
-    if args.platform:
-        from distore.api.transfers import this_platform
-        from distore.oci.platform import Platform
-
-        host = this_platform()
-        platforms = tuple(Platform.parse(text, host=host) for text in args.platform)
-        selection = Selection(platforms=platforms, attestations=True)
     return ConvertOptions(
         compression=UNCOMPRESSED if args.compression == _NONE else args.compression,
         media_types="oci" if args.oci else "docker" if args.docker else None,
-        selection=selection,
+        selection=Selection(platforms=platforms, attestations=True) if platforms else ALL,
         partial=not args.all_platforms,
         level=args.level,
         force=args.force,

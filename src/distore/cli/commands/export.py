@@ -106,13 +106,10 @@ def _images(args: argparse.Namespace, app: App) -> Iterator[tuple[str | None, De
 
 def _options(args: argparse.Namespace) -> ExportOptions:
     from distore.api.transfers import this_platform
-    from distore.oci.platform import Platform
     from distore.transfer.exportplan import ExportOptions
     from distore.transfer.inventory import MAX_INVENTORY_SIZE, parse_inventory
 
-    host, docker = this_platform(), args.format == "docker"
-    if args.all_platforms and args.platform:
-        raise InvalidArgument("--all-platforms and --platform: want one of them")
+    platforms, docker = flags.chosen_platforms(args), args.format == "docker"
     if docker and (args.all_platforms or len(args.platform) > 1):
         raise InvalidArgument("--format docker: holds one platform of an image; choose one with --platform")
     if docker and args.exclude_inventory:
@@ -122,8 +119,8 @@ def _options(args: argparse.Namespace) -> ExportOptions:
         data = flags.read_file(path, limit=MAX_INVENTORY_SIZE)
         exclude = parse_inventory(data, subject=flags.file_name(path))
     return ExportOptions(
-        host=host,
-        platforms=tuple(Platform.parse(text, host=host) for text in args.platform) or None,
+        host=this_platform(),
+        platforms=platforms or None,
         require_all=args.require_all,
         referrers=not args.no_referrers,
         exclude=exclude,

@@ -140,14 +140,6 @@ def _options(args: argparse.Namespace) -> ImportOptions:
 
 def _selection(args: argparse.Namespace) -> Selection:
     from distore.images.select import ALL, Selection
-    from distore.oci.platform import Platform
 
-    if args.all_platforms and args.platform:
-        raise InvalidArgument("--all-platforms and --platform: want one of them")
-    if not args.platform:
-        return ALL
-    from distore.api.transfers import this_platform
-
-    host = this_platform()
-    platforms = tuple(Platform.parse(text, host=host) for text in args.platform)
-    return Selection(platforms=platforms, attestations=not args.no_referrers)
+    platforms = flags.chosen_platforms(args)
+    return Selection(platforms=platforms, attestations=not args.no_referrers) if platforms else ALL

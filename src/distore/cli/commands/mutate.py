@@ -118,9 +118,8 @@ def run(args: argparse.Namespace, app: App, out: Output) -> None:
     options = _options(args, app)
     if options == MutateOptions(platforms=options.platforms, created=options.created):
         raise InvalidArgument("mutate: nothing to change; see dist mutate --help")
-    app.copier.root_of(flags.image(args.source))  # before anything is made for what is not there
+    root = app.copier.root_of(flags.image(args.source))  # before anything is made for what is not there
     with app.leased("mutate") as content:
-        root = app.copier.root_of(flags.image(args.source))
         result = mutate(content, root, options)
         app.images.put(str(name), result.root)
     _tell(result, root, name, out)
@@ -148,11 +147,8 @@ def _names(absent: tuple[Descriptor, ...]) -> str:
 
 
 def _options(args: argparse.Namespace, app: App) -> MutateOptions:
-    from distore.api.transfers import this_platform
-    from distore.oci.platform import Platform
     from distore.transfer.mutate import MutateOptions
 
-    host = this_platform()
     told = args.timestamp if args.timestamp is not None else os.environ.get(_EPOCH) or None
     seconds = (
         None if told is None else _seconds(told, "--timestamp" if args.timestamp is not None else _EPOCH)
@@ -164,7 +160,7 @@ def _options(args: argparse.Namespace, app: App) -> MutateOptions:
         config=_changes(args),
         annotations=dict(args.annotation),
         index_annotations=dict(args.index_annotation),
-        platforms=tuple(Platform.parse(text, host=host) for text in args.platform) or None,
+        platforms=flags.chosen_platforms(args) or None,
         created=None if seconds is None else _rfc3339(seconds),
     )
 

@@ -30,7 +30,6 @@ _ANY: Final = (
     "SELECT EXISTS (SELECT 1 FROM content_labels WHERE namespace = ?)"
     " OR EXISTS (SELECT 1 FROM content WHERE updated IS NOT NULL)"
 )
-_EVERYWHERE: Final = "SELECT key, value FROM content_labels WHERE digest = ? AND namespace = ?"
 _NAMESPACES: Final = "SELECT namespace FROM content WHERE digest = ?"
 
 
@@ -49,14 +48,14 @@ class Records:
 
     def labels(self, digest: Digest) -> dict[str, str]:
         """Labels of a blob; empty when it has none."""
-        return {str(key): str(value) for key, value in self._database.query(_LABELS, self._namespace, digest)}
+        return self._labels_in(self._namespace, digest)
 
     def labels_anywhere(self, digest: Digest) -> dict[str, str]:
         """Labels of a blob in all namespaces together, for those who look for another copy of it."""
         labels: dict[str, str] = {}
         rows = self._database.query(_NAMESPACES, digest)
         for namespace in {DEFAULT_NAMESPACE, *(str(row[0]) for row in rows)}:
-            labels |= {str(k): str(v) for k, v in self._database.query(_EVERYWHERE, digest, namespace)}
+            labels |= self._labels_in(namespace, digest)
         return labels
 
     def updated(self, digest: Digest) -> int | None:
@@ -119,6 +118,9 @@ class Records:
     def damage(self, *, quick: bool = False) -> str | None:
         """What is wrong with the database, in one line; None when all is well."""
         return self._database.damage(quick=quick)
+
+    def _labels_in(self, namespace: str, digest: Digest) -> dict[str, str]:
+        return {str(key): str(value) for key, value in self._database.query(_LABELS, namespace, digest)}
 
     def _labels(self, connection: sqlite3.Connection, digest: Digest) -> dict[str, str]:
         return dict(connection.execute(_LABELS, (self._namespace, digest)).fetchall())

@@ -137,9 +137,8 @@ class Visibility:
                 self._admit_moved(digest)
             return
         self.make_namespace()
-        if (
-            not self.is_default
-        ):  # first, for the default one takes a file that nobody has a row of for its own
+        if not self.is_default:
+            # First, for the default one takes a file that nobody has a row of for its own.
             with self._database.transaction(durable=False):
                 self._admit(digest)
         with self._database.transaction() as connection:
