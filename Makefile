@@ -57,7 +57,7 @@ bench: dist ## print the performance tables (takes minutes)
 
 lock: ## resolve requirements/dev.txt again (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --no-header --no-annotate --extra server --extra testing --group dev pyproject.toml -o requirements/dev.txt
+	  --no-header --no-annotate --extra fsspec --extra server --extra testing --group dev pyproject.toml -o requirements/dev.txt
 
 clean: ## remove the environment, ./dist and every cache
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""Runtime bundles: a root filesystem and the config.json that a runtime takes."""
