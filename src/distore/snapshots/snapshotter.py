@@ -87,7 +87,7 @@ class Snapshotter(Protocol):
         ...
 
     def mounts(self, key: str, /) -> tuple[Mount, ...]:
-        """How to see an active snapshot or a view: mounts whose ``target`` is empty, for the caller to fill in.
+        """How to see an active snapshot or a view: mounts whose ``target`` is empty, for the caller to set.
 
         Raises:
             NotFound: No such snapshot.
