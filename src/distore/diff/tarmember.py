@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from distore.errors import DataLoss, FailedPrecondition, ResourceExhausted, Unimplemented
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from _typeshed import ReadableBuffer
 
@@ -92,13 +92,18 @@ def shown(name: str) -> str:
     return ascii(name if len(name) <= _SHOWN else name[:_SHOWN] + "...")
 
 
-def members(chunks: Iterable[ReadableBuffer], *, subject: str) -> Iterator[Member | memoryview]:
+def members(
+    chunks: Iterable[ReadableBuffer], *, subject: str, note: Callable[[int], None] = lambda _start: None
+) -> Iterator[Member | memoryview]:
     """Every member of a plain tar file, each followed by its bytes in pieces.
 
     A piece is good until the next is asked for. ``chunks`` is read to its end; for what lies behind
     the archive empty pieces come. Memory does not grow with it. Global pax headers are passed over,
     as container engines do.
 
+    Args:
+        note: Told where the first header of each member begins, before the member comes: bytes from
+            where ``chunks`` begins, so that it can be read again from there.
     Raises:
         FailedPrecondition: No tar file, or a name that leads out of the root.
         DataLoss: Damaged or truncated.
@@ -107,7 +112,7 @@ def members(chunks: Iterable[ReadableBuffer], *, subject: str) -> Iterator[Membe
     """
     stream = _Stream(chunks, subject)
     records: dict[bytes, bytes] = {}
-    first, extensions = True, 0
+    first, extensions, start = True, 0, 0
     while (info := _header(stream, subject, first=first)) is not None:
         first, extensions = False, extensions + 1
         if extensions > _MAX_EXTENSIONS:
@@ -121,10 +126,12 @@ def members(chunks: Iterable[ReadableBuffer], *, subject: str) -> Iterator[Membe
             continue
         member = _member(info, records, subject)
         records, extensions = {}, 0
+        note(start)
         yield member
         if member.kind == REGULAR:
             yield from stream.pieces(member.size)
             stream.exactly(-member.size % BLOCK)
+        start = stream.offset
     if records:
         raise DataLoss(f"{subject}: truncated: what an extension header is about is missing")
     yield from stream.rest()
@@ -137,6 +144,7 @@ class _Stream:
         self._chunks = iter(chunks)
         self._subject = subject
         self._left = memoryview(b"")
+        self.offset = 0  # of what is taken next
 
     def exactly(self, size: int, *, may_end: bool = False) -> bytes:
         """The next ``size`` bytes; none at all at the end, if it ``may_end`` here.
@@ -146,6 +154,7 @@ class _Stream:
         """
         if size <= len(self._left):
             data, self._left = bytes(self._left[:size]), self._left[size:]
+            self.offset += size
             return data
         data = b"".join(bytes(piece) for piece in self._up_to(size))
         if len(data) < size and (data or not may_end):
@@ -178,6 +187,7 @@ class _Stream:
                 self._left = memoryview(chunk).cast("B")
             piece, self._left = self._left[:size], self._left[size:]
             size -= len(piece)
+            self.offset += len(piece)
             if piece:
                 yield piece
 
