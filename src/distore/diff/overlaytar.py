@@ -38,9 +38,9 @@ MAX_NAMES: Final = 4_000_000  # of all layers together
 MAX_CHARACTERS: Final = 512 * 1024 * 1024  # of all names that are seen
 MAX_RECORDS: Final = 256 * 1024 * 1024  # bytes that folders say about themselves in pax records
 MAX_STEPS: Final = 50_000_000  # parts of links that are followed for all names together
-_MAX_LINKS: Final = 40  # that are followed for one name, as Linux has it (path_resolution(7))
+MAX_LINKS: Final = 40  # that are followed for one name, as Linux has it (path_resolution(7))
 # A folder that only the names in it tell of, as extraction makes it.
-_UNTOLD: Final = Meta(mode=0o755)
+UNTOLD: Final = Meta(mode=0o755)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ class LayerTar:
     open: Callable[[], AbstractContextManager[Iterator[ReadableBuffer]]]
 
 
-class _Content:
+class Content:
     """What one or more names stand for that is no folder: a member of a layer."""
 
     __slots__ = ("at", "link")
@@ -66,16 +66,16 @@ class _Content:
         self.link = link  # of a symbolic link
 
 
-class _Node:
+class Node:
     """A name in the tree; ``top`` is the last layer that told of it or of something below, ``clear``
     the last one whose own alone is below it."""
 
     __slots__ = ("below", "clear", "content", "meta", "parent", "top")
 
-    def __init__(self, parent: _Node | None, content: _Content | None = None, clear: int = -1) -> None:
+    def __init__(self, parent: Node | None, content: Content | None = None, clear: int = -1) -> None:
         self.parent = parent
         self.content = content
-        self.below: dict[str, _Node] | None = {} if content is None else None
+        self.below: dict[str, Node] | None = {} if content is None else None
         self.meta: Meta | None = None  # of a folder that a member tells of
         self.top = -1
         self.clear = clear
@@ -85,7 +85,7 @@ class Overlay:
     """The names of an image while layer by layer is laid over it. Memory grows with them alone."""
 
     def __init__(self, *, max_names: int = MAX_NAMES) -> None:
-        self._root = _Node(None)
+        self._root = Node(None)
         self._max_names = max_names
         self._count = 0
         self._layer = -1
@@ -93,6 +93,11 @@ class Overlay:
         self._metas: dict[Meta, Meta] = {}  # most folders have that of another one
         self._records = MAX_RECORDS
         self._steps = MAX_STEPS
+
+    @property
+    def root(self) -> Node:
+        """The tree so far; it is for looking at."""
+        return self._root
 
     def begin_layer(self) -> None:
         """What follows lies over what was there."""
@@ -132,7 +137,7 @@ class Overlay:
             if node.meta is not None:
                 yield Member(name=name, kind=FOLDER, meta=node.meta)
             elif not node.below and name:
-                yield Member(name=name, kind=FOLDER, meta=_UNTOLD)
+                yield Member(name=name, kind=FOLDER, meta=UNTOLD)
 
     def winners(self) -> dict[tuple[int, int], list[str]]:
         """Which members are seen, by layer and number, and all the names of each, in order."""
@@ -146,7 +151,7 @@ class Overlay:
                 found.setdefault(node.content.at, []).append(name)
         return found
 
-    def _put(self, parent: _Node, base: str, member: Member, subject: str) -> None:
+    def _put(self, parent: Node, base: str, member: Member, subject: str) -> None:
         assert parent.below is not None
         old = parent.below.get(base)
         if member.kind == FOLDER:
@@ -158,10 +163,10 @@ class Overlay:
             node = old if old is not None and same else self._new(parent, base, content)
         else:
             link = member.link if member.kind == SYMLINK else None
-            node = self._new(parent, base, _Content((self._layer, self._member), link))
+            node = self._new(parent, base, Content((self._layer, self._member), link))
         self._touch(node)
 
-    def _target(self, member: Member, subject: str) -> _Content:
+    def _target(self, member: Member, subject: str) -> Content:
         *folders, base = member.link.split("/")
         parent = self._folder(folders, subject, create=False)
         node = parent.below.get(base) if parent is not None and parent.below is not None else None
@@ -172,21 +177,21 @@ class Overlay:
             )
         return node.content
 
-    def _new(self, parent: _Node, base: str, content: _Content | None = None) -> _Node:
+    def _new(self, parent: Node, base: str, content: Content | None = None) -> Node:
         """A name in the place of what had it."""
         assert parent.below is not None
         self._count += 1
         if self._count > self._max_names:
             raise ResourceExhausted(f"the layers have more than {self._max_names} names together")
-        node = parent.below[base] = _Node(parent, content, self._layer)
+        node = parent.below[base] = Node(parent, content, self._layer)
         return node
 
-    def _touch(self, node: _Node | None) -> None:
+    def _touch(self, node: Node | None) -> None:
         while node is not None and node.top != self._layer:
             node.top = self._layer
             node = node.parent
 
-    def _folder(self, parts: list[str], subject: str, *, create: bool) -> _Node | None:
+    def _folder(self, parts: list[str], subject: str, *, create: bool) -> Node | None:
         """The folder of a name, links in it followed; what is missing is made, or the answer None."""
         at, links = self._root, 0
         waiting = parts[::-1]
@@ -200,7 +205,7 @@ class Overlay:
             link = child.content.link if child is not None and child.content is not None else None
             if link is not None:
                 links += 1
-                if links > _MAX_LINKS:
+                if links > MAX_LINKS:
                     raise FailedPrecondition(
                         f"{subject}: too many links on the way to {shown('/'.join(parts))}"
                     )
@@ -233,7 +238,7 @@ class Overlay:
         elif hidden in parent.below:
             self._hide(parent, hidden)
 
-    def _hide(self, parent: _Node, base: str) -> None:
+    def _hide(self, parent: Node, base: str) -> None:
         assert parent.below is not None
         node = parent.below[base]
         if node.top != self._layer:
@@ -241,7 +246,7 @@ class Overlay:
         elif node.below is not None:
             self._hide_below(node)
 
-    def _hide_below(self, folder: _Node) -> None:
+    def _hide_below(self, folder: Node) -> None:
         waiting = [folder]
         while waiting:
             at = waiting.pop()
@@ -259,7 +264,7 @@ class Overlay:
                 raise ResourceExhausted(f"{subject}: its folders have over {MAX_RECORDS} bytes of records")
         return self._metas.setdefault(meta, meta)
 
-    def _nodes(self) -> Iterator[tuple[str, _Node]]:
+    def _nodes(self) -> Iterator[tuple[str, Node]]:
         """Every name, parents before what is below them, siblings in order."""
         waiting = [("", "", self._root)]  # the names of a folder share their beginning in memory
         while waiting:
