@@ -16,8 +16,12 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.interop.rootfs_images import RealImage
 
 LAYERS = 5
 LAYER_SIZE = 90_000_000  # bytes of files in each layer, before compression
@@ -220,3 +224,13 @@ def containerd(tmp_path: Path) -> Iterator[Containerd]:
             yield peer
         finally:
             stop(process)
+
+
+@pytest.fixture(scope="session")
+def real_image(tmp_path_factory: pytest.TempPathFactory) -> RealImage:
+    """A real root filesystem in six layers; the first test that wants it waits a minute or two."""
+    from tests.interop import rootfs_images
+
+    if os.geteuid() != 0:
+        pytest.skip("debootstrap needs root")
+    return rootfs_images.build(tmp_path_factory.mktemp("rootfs"))
