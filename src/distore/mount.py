@@ -87,7 +87,7 @@ class Mount:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mounted:
     """A line of mountinfo (proc(5)). ``root`` is the folder of the file system that is seen at
-    ``target``, ``device`` its major:minor."""
+    ``target``, ``device`` its major:minor; ``super_options`` are those of the file system itself."""
 
     id: int
     device: str
@@ -96,6 +96,7 @@ class Mounted:
     type: str
     source: str
     options: tuple[str, ...]
+    super_options: tuple[str, ...] = ()
 
 
 def may_mount() -> bool:
@@ -106,6 +107,17 @@ def may_mount() -> bool:
     except OSError:
         return os.geteuid() == 0
     return bool(found and int(found[1], 16) >> _SYS_ADMIN & 1)
+
+
+def escaped(path: str, *, colon: bool = False) -> str:
+    """A path as a value among the options of overlayfs.
+
+    Args:
+        colon: Of ``lowerdir``, whose paths have colons between them.
+    """
+    for special in ("\\", ",", *((":",) if colon else ())):
+        path = path.replace(special, f"\\{special}")
+    return path
 
 
 def mount(what: Mount) -> None:
@@ -180,6 +192,7 @@ def mounts(path: str = _INFO) -> Iterator[Mounted]:
                 type=_plain(rest[0]),
                 source=_plain(rest[1]),
                 options=tuple(fields[5].decode(errors="surrogateescape").split(",")),
+                super_options=tuple(map(_plain, rest[2].split(b","))) if len(rest) > 2 else (),
             )
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from distore.metadata.leases import Leases
     from distore.metadata.namespaces import Namespaces
     from distore.oci.digest import Digest
+    from distore.snapshots.snapshotter import Snapshotter
 
 
 class Metadata:
@@ -39,7 +40,7 @@ class Metadata:
     ) -> None:
         self.content = content
         self._command = command
-        self._now = now
+        self.now = now
         self._sleep = sleep
 
     @property
@@ -50,7 +51,7 @@ class Metadata:
         return Images(
             self.content.database,
             namespace=self.content.namespace,
-            now=self._now,
+            now=self.now,
             made=self.content.visibility.make_namespace,
         )
 
@@ -64,10 +65,16 @@ class Metadata:
             folder=self.content.paths.leases,
             namespace=self.content.namespace,
             command=self._command,
-            now=self._now,
+            now=self.now,
             sleep=self._sleep,
             made=self.content.visibility.make_namespace,
         )
+
+    def snapshotter(self, name: str | None = None) -> Snapshotter:
+        """The snapshots of one driver; see ``open_snapshotter``."""
+        from distore.metadata.snapshotters import open_snapshotter
+
+        return open_snapshotter(self, name)
 
     @property
     def namespaces(self) -> Namespaces:
@@ -75,7 +82,7 @@ class Metadata:
         from distore.metadata.namespaces import Namespaces
 
         return Namespaces(
-            self.content.database, mark=lambda: mark_namespaces(self.content.paths), now=self._now
+            self.content.database, mark=lambda: mark_namespaces(self.content.paths), now=self.now
         )
 
     @property
@@ -83,7 +90,7 @@ class Metadata:
         """The garbage collector, which looks at all namespaces."""
         from distore.metadata.collector import Collector
 
-        return Collector(self.content, lease_is_live=self.leases.is_live, now=self._now)
+        return Collector(self.content, lease_is_live=self.leases.is_live, now=self.now)
 
     @contextmanager
     def leased(self, purpose: str) -> Iterator[LocalStore]:
@@ -111,6 +118,10 @@ class Metadata:
             view.visibility.check_lease()
         self._note_mutation()
 
+    def over(self, content: LocalStore) -> Metadata:
+        """The same over another view of ``content``: one with a lease, or of another namespace."""
+        return Metadata(content, command=self._command, now=self.now, sleep=self._sleep)
+
     def collect(self) -> None:
         """Remove what nothing reaches; returns when it is gone."""
         for _ in self.collector.collect():
@@ -131,8 +142,8 @@ class Metadata:
         from distore.metadata import schedule
 
         with suppress(DistoreError):
-            schedule.note_mutation(self.content.database, self._now())
-            if schedule.due(self.content.database, self._now()):
+            schedule.note_mutation(self.content.database, self.now())
+            if schedule.due(self.content.database, self.now()):
                 self.collect()
 
     def discard(self, digests: Iterable[Digest]) -> None:

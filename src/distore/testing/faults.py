@@ -24,6 +24,7 @@ STEPS: Final = (
     "clone",
     "sync_file",
     "sync_directory",
+    "sync_file_system",
     "set_mode",
     "make_writable",
     "rename",
@@ -223,6 +224,10 @@ class PowerCut:
         for path, inode in self.names.items():
             if os.path.dirname(path) == folder:
                 self.safe_names[path] = inode
+
+    def _sync_file_system(self, _step: Step) -> None:
+        self.safe_bytes = {inode: bytes(content) for inode, content in self.bytes.items()}
+        self.safe_names = dict(self.names)
 
     def _rename(self, step: Step) -> None:
         source, target = step.arguments

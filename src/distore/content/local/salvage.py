@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from distore.content.local.sqlitepages import Row, Value
 
 # What each column of a table may hold, in the order of its CREATE: n a namespace, t text, d a digest,
-# i a number, I a number or nothing, T text or nothing, r the type of a lease's resource.
+# i a number, I a number or nothing, T text or nothing, r the type of a lease's resource, k the kind of a
+# snapshot.
 SHAPES: Final = {
     "settings": "tt",
     "namespaces": "ni",
@@ -41,14 +42,18 @@ SHAPES: Final = {
     "leases": "ntii",
     "lease_labels": "nttt",
     "lease_resources": "ntrt",
+    "snapshots": "nttikTiiII",
+    "snapshot_labels": "ntttt",
 }
 # Tables of formats 1 and 2, as theirs were: digests had no namespace.
 _OLD: Final = {"content": "dII", "content_labels": "dtt", "images": "ttdiii"}
+_KINDS: Final = ("active", "view", "committed")
 _RESOURCE: Final = re.compile(r"content|ingests|images|snapshots/.+")
 _NAMESPACE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # no digest, and no key of a label of ours
 _COLLECTOR: Final = "containerd.io/gc."
 _BREF: Final = "containerd.io/gc.bref."
 _SETTINGS: Final = (SHARING_POLICY, "gc.")
+_WITHOUT_SNAPSHOTS: Final = 3  # a format
 
 
 @dataclass(slots=True, kw_only=True)
@@ -126,6 +131,8 @@ def _by_sqlite(copy: str, target: sqlite3.Connection, found: Salvaged) -> None:
 def _from_new(source: sqlite3.Connection, target: sqlite3.Connection, found: Salvaged) -> None:
     there = _tables(source)
     found.unknown = [name for name in there if name not in SHAPES and name not in ("gc_run", "gc_touched")]
+    if found.version == _WITHOUT_SNAPSHOTS:
+        found.partial -= {"snapshots", "snapshot_labels"}
     for table, shape in SHAPES.items():
         wanted = _columns(target, table)
         if table in there and set(wanted) <= set(_columns(source, table)):
@@ -263,6 +270,8 @@ def _whose(row: Row) -> str | None:
     fitting = [name for name, shape in SHAPES.items() if _fits(row, shape)]
     if "lease_resources" in fitting:
         return "lease_resources"
+    if "snapshot_labels" in fitting:  # its index has (namespace, value, snapshotter, name, key)
+        return None if texts[4].startswith(_BREF) else "snapshot_labels"
     if "content_labels" in fitting:  # its index has (namespace, value, digest, key)
         return None if texts[3].startswith(_BREF) and _is_digest(texts[2]) else "content_labels"
     if "image_labels" in fitting:  # its index has (namespace, value, name, key)
@@ -293,6 +302,8 @@ def _fits_one(value: Value, kind: str) -> bool:
         return _is_digest(value)
     if kind == "n":
         return bool(_NAMESPACE.fullmatch(value))
+    if kind == "k":
+        return value in _KINDS
     return bool(_RESOURCE.fullmatch(value)) if kind == "r" else True
 
 

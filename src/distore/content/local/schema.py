@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 APPLICATION_ID: Final = 0x64697374  # "dist", at byte 68 of the file (sqlite.org/fileformat.html)
 
 # What a running collector must look at again. Keys from gc. up to gc/ are those of the collector.
@@ -30,7 +30,7 @@ END;"""  # noqa: S608
 
 
 # Times are microseconds since the epoch, UTC.
-TABLES: Final = f"""
+_TABLES_3: Final = f"""
 CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE namespaces (name TEXT PRIMARY KEY, created INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE namespace_labels (
@@ -105,6 +105,38 @@ CREATE TABLE gc_touched (                        -- what gained a reference mean
 {_touching("lease_resources", "INSERT", "NEW.type", "key", "1")}
 """
 
+_SNAPSHOT: Final = "'snapshots/' || NEW.snapshotter"  # as leases have it
+_TABLES_4: Final = f"""
+CREATE TABLE snapshots (
+    namespace   TEXT NOT NULL,
+    snapshotter TEXT NOT NULL,
+    key         TEXT NOT NULL,   -- or the name of a committed one
+    id          INTEGER NOT NULL,  -- names its folder
+    kind        TEXT NOT NULL,   -- active, view or committed
+    parent      TEXT,            -- the name of a committed one; NULL: none
+    created     INTEGER NOT NULL,
+    updated     INTEGER NOT NULL,
+    inodes      INTEGER,         -- of a committed one: what was counted
+    size        INTEGER,         -- the same: bytes on the disk
+    PRIMARY KEY (namespace, snapshotter, key)
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX snapshots_ids ON snapshots (snapshotter, id);
+CREATE INDEX snapshots_parents ON snapshots (parent, snapshotter, namespace) WHERE parent IS NOT NULL;
+CREATE TABLE snapshot_labels (
+    namespace TEXT NOT NULL, snapshotter TEXT NOT NULL, name TEXT NOT NULL,
+    key TEXT NOT NULL, value TEXT NOT NULL,
+    PRIMARY KEY (namespace, snapshotter, name, key)
+) WITHOUT ROWID;
+CREATE INDEX snapshot_brefs ON snapshot_labels (namespace, value) WHERE {_BREF};
+CREATE INDEX snapshot_roots ON snapshot_labels (key) WHERE {_GC_ROOT};
+CREATE INDEX snapshot_expiring ON snapshot_labels (key) WHERE {_ROOT};
+{_touching("snapshots", "INSERT", _SNAPSHOT, "key", "1")}
+{_touching("snapshots", "UPDATE", _SNAPSHOT, "key", "1")}
+{_touching("snapshot_labels", "INSERT", _SNAPSHOT, "name", _GC_KEY)}
+{_touching("snapshot_labels", "UPDATE", _SNAPSHOT, "name", _GC_KEY)}
+"""
+TABLES: Final = _TABLES_3 + _TABLES_4
+
 TRIGGERS: Final = TABLES.count("CREATE TRIGGER")
 
 _FROM_1: Final = """
@@ -156,8 +188,12 @@ def _to_2(connection: sqlite3.Connection) -> None:
 
 def _to_3(connection: sqlite3.Connection) -> None:
     _run(connection, _BEFORE_3)
-    _run(connection, TABLES)
+    _run(connection, _TABLES_3)
     _run(connection, _AFTER_3)
+
+
+def _to_4(connection: sqlite3.Connection) -> None:
+    _run(connection, _TABLES_4)
 
 
 def _run(connection: sqlite3.Connection, script: str) -> None:
@@ -172,4 +208,4 @@ def _run(connection: sqlite3.Connection, script: str) -> None:
             statement = ""
 
 
-_STEPS: Final[dict[int, Callable[[sqlite3.Connection], None]]] = {1: _to_2, 2: _to_3}
+_STEPS: Final[dict[int, Callable[[sqlite3.Connection], None]]] = {1: _to_2, 2: _to_3, 3: _to_4}

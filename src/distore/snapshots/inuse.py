@@ -1,0 +1,82 @@
+"""In use: which folders of snapshots somebody has mounted, in any mount namespace."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Final
+
+from distore.mount import mounts, mounts_everywhere
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from distore.mount import Mounted
+
+_LAYERS: Final = ("upperdir", "workdir", "lowerdir", "lowerdir+", "datadir+")
+_BETWEEN: Final = re.compile(r"(?<!\\)(?:\\\\)*:")
+
+
+def mounted(folder: str) -> set[int]:
+    """The numbers of the folders below ``folder`` (DRIVER) that a mount shows, or has as a layer."""
+    real = os.path.realpath(folder)
+    try:
+        device, root = _place(real)
+    except OSError:
+        return set()
+    found: set[int] = set()
+    for one in mounts_everywhere():
+        if one.type == "overlay":
+            found.update(_below(real, path) for path in _layers(one))
+        if one.device == device:
+            found.add(_below(root, one.root))
+    return found - {-1}
+
+
+def shown_by(folder: str, number: int) -> bool:
+    """Whether a mount shows, or has as a layer, that folder below ``folder``."""
+    return number in mounted(folder)
+
+
+def _place(real: str) -> tuple[str, str]:
+    """The device that a folder lies on, as mountinfo has it, and its path there."""
+    there = os.stat(real)
+    device = f"{os.major(there.st_dev)}:{os.minor(there.st_dev)}"
+    best = None
+    for one in mounts():
+        inside = one.target in ("/", real) or real.startswith(one.target + "/")
+        if inside and (best is None or len(one.target) >= len(best.target)):
+            best = one
+    if best is None:
+        return device, real
+    rest = real[len(best.target.rstrip("/")) :]
+    return best.device, (best.root.rstrip("/") + rest) or "/"
+
+
+def _layers(one: Mounted) -> Iterator[str]:
+    """The folders that an overlay is made of."""
+    for option in one.super_options:
+        name, _, value = option.partition("=")
+        if name in _LAYERS:
+            parts = _split(value) if name == "lowerdir" else (value,)
+            yield from (re.sub(r"\\(.)", r"\1", part) for part in parts)
+
+
+def _split(value: str) -> list[str]:
+    parts, start = [], 0
+    for found in _BETWEEN.finditer(value):
+        parts.append(value[start : found.end() - 1])
+        start = found.end()
+    return [part for part in (*parts, value[start:]) if part]
+
+
+def _below(folder: str, path: str) -> int:
+    """The number of the folder that ``path`` is in or below; -1: none. A relative path may be one of
+    ours, and counts."""
+    if path.startswith(folder + "/"):
+        first = path[len(folder) + 1 :].partition("/")[0]
+    elif not path.startswith("/"):
+        first = path.partition("/")[0]
+    else:
+        return -1
+    return int(first) if first.isdecimal() else -1
