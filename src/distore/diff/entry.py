@@ -33,6 +33,7 @@ _LATEST: Final = 1 << 62  # seconds; file systems cut to what they can hold
 _MAX_ID: Final = 0xFFFFFFFE  # the next one means "leave it" (chown(2))
 _MAX_MAJOR, _MAX_MINOR = 0xFFF, 0xFFFFF
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_DEVICES: Final = (CHARACTER, BLOCK_DEVICE)
 _KINDS: Final = {FIFO: stat.S_IFIFO, CHARACTER: stat.S_IFCHR, BLOCK_DEVICE: stat.S_IFBLK}
 _PIECE: Final = 64 * 1024  # bytes of one write; see fsops
 
@@ -64,8 +65,8 @@ class ApplyOptions:
 
 
 class Maker:
-    """Makes what is no folder and no hard link. OSErrors come as they are; FileExistsError: the name
-    is taken, and nothing was changed."""
+    """Makes what is no folder, no hard link, and not left out. OSErrors come as they are;
+    FileExistsError: the name is taken, and nothing was changed."""
 
     def __init__(self, options: ApplyOptions, subject: str) -> None:
         self._as_root = options.as_root
@@ -79,8 +80,8 @@ class Maker:
             return os.open(name, _NEW, 0o600, dir_fd=folder)
         if member.kind == SYMLINK:
             os.symlink(_link(member, self._subject), name, dir_fd=folder)
-        elif not self._make_node(member, folder, name):
-            return None
+        else:
+            self._make_node(member, folder, name)
         meta = member.meta
         if self._as_root:
             os.chown(name, *self._owner(meta), dir_fd=folder, follow_symlinks=False)
@@ -105,32 +106,63 @@ class Maker:
 
     def clear_attributes(self, fd: int) -> None:
         """Remove those of a folder that lay here before; the layer tells all that it has."""
-        try:
-            names = os.listxattr(fd)
-        except OSError as error:
-            if error.errno in _NO_ATTRIBUTE:
-                return
-            raise
-        for name in map(os.fsencode, names):
+        for name in map(os.fsencode, _listed(fd)):
             if name != _LABELS and self._may_set(name):
                 os.removexattr(fd, name)
 
-    def _make_node(self, member: Member, folder: int, name: bytes) -> bool:
-        """Whether the node was made."""
-        if member.kind == FIFO:
-            os.mkfifo(name, 0o600, dir_fd=folder)
-            return True
-        subject = f"{self._subject}: {shown(member.name)}"
-        if self._devices is Devices.SKIP:
-            self.left_out += 1
+    def copy(self, source: int, fd: int, info: os.stat_result) -> None:
+        """Give an open file or folder what another one has: ``info``, and attributes."""
+        if self._as_root:
+            os.fchown(fd, info.st_uid, info.st_gid)
+        os.fchmod(fd, stat.S_IMODE(info.st_mode))
+        self._copy_attributes(source, fd)
+        os.utime(fd, ns=(info.st_atime_ns, info.st_mtime_ns))
+
+    def copy_by_name(self, source: bytes, folder: int, name: bytes, info: os.stat_result) -> None:
+        """The same for what cannot be opened."""
+        if self._as_root:
+            os.chown(name, info.st_uid, info.st_gid, dir_fd=folder, follow_symlinks=False)
+        if not stat.S_ISLNK(info.st_mode):
+            os.chmod(name, stat.S_IMODE(info.st_mode), dir_fd=folder)
+        self._copy_attributes(source, f"/proc/self/fd/{folder}/".encode() + name)
+        os.utime(name, ns=(info.st_atime_ns, info.st_mtime_ns), dir_fd=folder, follow_symlinks=False)
+
+    def _copy_attributes(self, source: int | bytes, file: int | bytes) -> None:
+        for name in map(os.fsencode, _listed(source)):
+            if name != _LABELS and self._may_set(name):
+                follow = isinstance(source, int)
+                value = os.getxattr(source, name, follow_symlinks=follow)
+                os.setxattr(file, name, value, follow_symlinks=follow)
+
+    def leaves_out(self, member: Member) -> bool:
+        """Whether it must not be made: it counts as if the layer had no such member.
+
+        Raises:
+            PermissionDenied: Devices are refused.
+        """
+        if member.kind not in _DEVICES:
             return False
         if self._devices is Devices.REFUSE:
-            raise PermissionDenied(f"{subject}: a device, which only root can make")
+            raise PermissionDenied(
+                f"{self._subject}: {shown(member.name)}: a device, which only root can make"
+            )
+        # A character device 0:0 is the whiteout of overlayfs, and no layer gives orders.
+        is_order = member.kind == CHARACTER and member.device == (0, 0)
+        if self._devices is Devices.SKIP or is_order:
+            self.left_out += 1
+            return True
+        return False
+
+    def _make_node(self, member: Member, folder: int, name: bytes) -> None:
+        if member.kind == FIFO:
+            os.mkfifo(name, 0o600, dir_fd=folder)
+            return
         major, minor = member.device
         if not (0 <= major <= _MAX_MAJOR and 0 <= minor <= _MAX_MINOR):
-            raise FailedPrecondition(f"{subject}: device numbers {member.device}, which Linux has not")
+            raise FailedPrecondition(
+                f"{self._subject}: {shown(member.name)}: device numbers {member.device}, which Linux has not"
+            )
         os.mknod(name, 0o600 | _KINDS[member.kind], os.makedev(major, minor), dir_fd=folder)
-        return True
 
     def _owner(self, meta: Meta) -> tuple[int, int]:
         if not (0 <= meta.uid <= _MAX_ID and 0 <= meta.gid <= _MAX_ID):
@@ -176,6 +208,15 @@ def _attributes(meta: Meta) -> Iterator[tuple[bytes, bytes]]:
     for key, value in meta.records:
         if key.startswith(_XATTR):
             yield key[len(_XATTR) :], value
+
+
+def _listed(file: int | bytes) -> list[str]:
+    try:
+        return os.listxattr(file, follow_symlinks=isinstance(file, int))
+    except OSError as error:
+        if error.errno in _NO_ATTRIBUTE:
+            return []
+        raise
 
 
 def _is_full(file: int | bytes) -> bool:

@@ -67,6 +67,50 @@ def shown_path(path: bytes) -> str:
     return shown(path.decode("utf-8", "surrogateescape"))
 
 
+def follow(
+    path: bytes,
+    *,
+    kind: Callable[[bytes], int | None],
+    readlink: Callable[[bytes], bytes],
+    make: Callable[[bytes], None] | None,
+) -> bytes | None:
+    """The real path of a folder, links in it followed as if they were in the root of a system.
+
+    Args:
+        kind: What a name in a real path stands for, as in ``st_mode``; None: it is not there.
+        readlink: Where a link leads.
+        make: As for ``Root.real``.
+    Raises:
+        FailedPrecondition: Too many links.
+    """
+    at: list[bytes] = []
+    waiting = path.split(b"/")[::-1]
+    links = steps = 0
+    while waiting:
+        part, steps = waiting.pop(), steps + 1
+        if part in (b"", b"."):
+            continue
+        if part == b"..":  # of a link
+            del at[-1:]
+            continue
+        here = b"/".join((*at, part))
+        mode = kind(here)
+        if mode is not None and stat.S_ISLNK(mode):
+            links += 1
+            link = readlink(here)
+            at = [] if link.startswith(b"/") else at
+            waiting += link.split(b"/")[::-1]
+        else:
+            at.append(part)
+            if mode is None or not stat.S_ISDIR(mode):
+                if make is None:
+                    return None
+                make(here)
+        if links > MAX_LINKS or steps > _MAX_STEPS:
+            raise FailedPrecondition(f"too many links on the way to {shown_path(path)}")
+    return b"/".join(at)
+
+
 class Root:
     """One thread at a time uses it, and nobody else changes the tree meanwhile: a folder that is
     moved out of the root while it is open takes what is made in it along.
@@ -152,9 +196,14 @@ class Root:
 
     def kind(self, path: bytes) -> int | None:
         """What a name in a real path stands for, as in ``st_mode``; None: it is not there."""
+        info = self.stat(path)
+        return None if info is None else info.st_mode
+
+    def stat(self, path: bytes) -> os.stat_result | None:
+        """All of that."""
         parent, _, name = path.rpartition(b"/")
         try:
-            return os.stat(name, dir_fd=self.folder(parent), follow_symlinks=False).st_mode
+            return os.stat(name, dir_fd=self.folder(parent), follow_symlinks=False)
         except FileNotFoundError:
             return None
 
@@ -169,32 +218,12 @@ class Root:
         """
         if path in self._open or self._is_real(path):
             return path
-        at: list[bytes] = []
-        waiting = path.split(b"/")[::-1]
-        links = steps = 0
-        while waiting:
-            part, steps = waiting.pop(), steps + 1
-            if part in (b"", b"."):
-                continue
-            if part == b"..":  # of a link
-                del at[-1:]
-                continue
-            folder, here = b"/".join(at), b"/".join((*at, part))
-            mode = self.kind(here)
-            if mode is not None and stat.S_ISLNK(mode):
-                links += 1
-                link = os.readlink(part, dir_fd=self.folder(folder))
-                at = [] if link.startswith(b"/") else at
-                waiting += link.split(b"/")[::-1]
-            else:
-                at.append(part)
-                if mode is None or not stat.S_ISDIR(mode):
-                    if make is None:
-                        return None
-                    make(here)
-            if links > MAX_LINKS or steps > _MAX_STEPS:
-                raise FailedPrecondition(f"too many links on the way to {shown_path(path)}")
-        return b"/".join(at)
+        return follow(path, kind=self.kind, readlink=self.readlink, make=make)
+
+    def readlink(self, path: bytes) -> bytes:
+        """Where the link of a real path leads."""
+        parent, _, name = path.rpartition(b"/")
+        return os.readlink(name, dir_fd=self.folder(parent))
 
     def _is_real(self, path: bytes) -> bool:
         try:
