@@ -18,6 +18,7 @@ HEAVY = {
 VERBS = {
     "active": ["active"],
     "list": ["list"],
+    "ls": ["ls"],
     "path": ["path", "sha256:" + "0" * 64],
 }
 

@@ -320,17 +320,17 @@ def _winning(
                     yield found
                 continue
             if open_member is not None:
-                yield from _closed(open_member, names)
+                yield from closed(open_member, names)
             count += 1
             names = winners.pop((number, count), [])
             open_member = replace(found, name=names[0]) if names else None
             if open_member is not None:
                 yield header(open_member)
         if open_member is not None:
-            yield from _closed(open_member, names)
+            yield from closed(open_member, names)
 
 
-def _closed(member: Member, names: list[str]) -> Iterator[bytes]:
+def closed(member: Member, names: list[str]) -> Iterator[bytes]:
     """What follows the bytes of a member: its padding, and its other names."""
     if member.kind == REGULAR and (fill := padding(member.size)):
         yield fill

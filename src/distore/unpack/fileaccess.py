@@ -45,7 +45,7 @@ def _unwatched(_layers: int) -> None:
     return None
 
 
-class ImageFiles:
+class LayerFiles:
     """An image's files. Safe to share between threads.
 
     Args:
@@ -293,7 +293,7 @@ class MemberStream:
 class _File(io.RawIOBase):
     """A regular file of an image."""
 
-    def __init__(self, files: ImageFiles, info: FileInfo) -> None:
+    def __init__(self, files: LayerFiles, info: FileInfo) -> None:
         super().__init__()
         assert info.place is not None
         self._files = files

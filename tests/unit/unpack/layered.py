@@ -15,7 +15,7 @@ from distore.oci import mediatypes
 from distore.oci.descriptor import Descriptor
 from distore.oci.digest import Digest
 from distore.oci.platform import Platform
-from distore.unpack.fileaccess import ImageFiles
+from distore.unpack.fileaccess import LayerFiles
 from distore.unpack.layers import image_layers
 
 if TYPE_CHECKING:
@@ -53,11 +53,11 @@ def layers_of(store: Blobs, root: Descriptor) -> ImageLayers:
     return image_layers(store, root, AMD64, subject="image x")
 
 
-def files_of(*layers: bytes, packed: tuple[int, ...] = (0,), kept: ListingFiles | None = None) -> ImageFiles:
+def files_of(*layers: bytes, packed: tuple[int, ...] = (0,), kept: ListingFiles | None = None) -> LayerFiles:
     store = MemoryStore()
     root = put_image(store, *layers, packed=packed)
     return opened(store, root, kept=kept)
 
 
-def opened(store: MemoryStore, root: Descriptor, *, kept: ListingFiles | None = None) -> ImageFiles:
-    return ImageFiles(store, layers_of(store, root), kept=kept, subject="image x")
+def opened(store: MemoryStore, root: Descriptor, *, kept: ListingFiles | None = None) -> LayerFiles:
+    return LayerFiles(store, layers_of(store, root), kept=kept, subject="image x")

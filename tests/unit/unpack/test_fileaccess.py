@@ -18,13 +18,13 @@ from tests.unit.unpack.layered import files_of, layers_of, opened, put_image
 
 from distore.content.memory import MemoryStore
 from distore.errors import DataLoss, DistoreError, FailedPrecondition, InvalidArgument, NotFound
-from distore.unpack.fileaccess import ImageFiles
+from distore.unpack.fileaccess import LayerFiles
 from distore.unpack.filetree import FileInfo, FileKind
 
 WORDS = {FileKind.FILE: "file", FileKind.FOLDER: "dir", FileKind.SYMLINK: "sym", FileKind.FIFO: "fifo"}
 
 
-def told(files: ImageFiles) -> dict[str, tuple[object, ...]]:
+def told(files: LayerFiles) -> dict[str, tuple[object, ...]]:
     """The tree in the terms of ``applied_trees.seen``."""
     found: dict[str, tuple[object, ...]] = {}
     first: dict[object, str] = {}
@@ -62,7 +62,7 @@ def test_the_tree_is_the_one_that_applying_the_layers_makes(stack: list[list[Ent
         assert told(files) == seen(Path(folder))
 
 
-def image(*entries: Entry, below: tuple[Entry, ...] = ()) -> ImageFiles:
+def image(*entries: Entry, below: tuple[Entry, ...] = ()) -> LayerFiles:
     return files_of(*([tar_of(below)] if below else []), tar_of(entries))
 
 
@@ -179,7 +179,7 @@ def test_a_layer_that_is_not_what_its_config_promises_gives_nothing() -> None:
     other = layers_of(store, put_image(store, tar_of([Entry("file", "b")])))
 
     with pytest.raises(DataLoss, match="the image's config promises"):
-        ImageFiles(store, replace(layers, layers=other.layers), kept=None, subject="image x")
+        LayerFiles(store, replace(layers, layers=other.layers), kept=None, subject="image x")
 
 
 def test_a_layer_that_goes_meanwhile_is_named() -> None:

@@ -22,6 +22,14 @@ VERBS: Final[Mapping[str, str]] = {
     "export": "write images of the store into one archive or layout",
     "inventory": "list the digests that are here, for dist export on another side to leave out",
     "images": "list, name, label, check, mount or forget the images in the store",
+    "unpack": "unpack images of the store into snapshots",
+    "mount": "show the files of an image at a folder",
+    "unmount": "end what dist mount began",
+    "rootfs": "write the files of an image into a folder",
+    "ls": "list the files of an image; without one the blobs in the store",
+    "cat": "write files of an image to standard output",
+    "cp": "copy a file or a folder out of an image",
+    "diff": "show which files differ between two images, and their sizes",
     "df": "show what images, and all else in the store, need on the disk",
     "import": "bring the images of an archive or a layout into the store",
     "convert": "make an image with other compression, media types or platforms",
@@ -53,4 +61,4 @@ VERBS: Final[Mapping[str, str]] = {
     "completion": "print a shell completion script",
     "version": "print the version",
 }
-ALIASES: Final[Mapping[str, str]] = {"ls": "list", "del": "delete", "rm": "delete", "ns": "namespaces"}
+ALIASES: Final[Mapping[str, str]] = {"del": "delete", "rm": "delete", "ns": "namespaces"}

@@ -41,7 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, app: App, out: Output) -> None:
-    prefixes = tuple(form for prefix in args.prefix for form in _forms(prefix))
+    prefixes = tuple(form for prefix in args.prefix for form in forms(prefix))
     store = app.content
     note_missing(args, store.root, out)
     if args.quiet and not args.filter and not args.json:
@@ -80,7 +80,7 @@ def _row(info: Info, now: datetime) -> str:
     return row((info.digest, human_size(info.size), age), _WIDTHS)
 
 
-def _forms(prefix: str) -> tuple[str, ...]:
+def forms(prefix: str) -> tuple[str, ...]:
     """The digests a prefix may mean: 01ab stands for sha256:01ab and its sisters."""
     algorithm, colon, encoded = prefix.partition(":")
     if not colon and _HEX.issuperset(prefix):
