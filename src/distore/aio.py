@@ -138,8 +138,8 @@ class Images(Face[_Images]):
 
 
 class Store(Face[_Store]):
-    """``distore.Store`` for asyncio; its content store is ``sync.content``, its leases and namespaces are
-    ``sync.leases`` and ``sync.namespaces``."""
+    """``distore.Store`` for asyncio; its content store is ``sync.content``, its leases, namespaces and
+    snapshots are ``sync.leases``, ``sync.namespaces`` and ``sync.snapshots()``."""
 
     def __init__(
         self,
@@ -174,6 +174,8 @@ class Store(Face[_Store]):
         return view
 
     pull = _each(_Store.pull)
+    unpack = _each(_Store.unpack)
+    rootfs = _each(_Store.rootfs)
     push = _each(_Store.push)
     copy = _each(_Store.copy)
     export = _each(_Store.export)

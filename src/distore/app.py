@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from distore.errors import NotFound
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
     from distore.remotes.explanation import Explanation
     from distore.remotes.http.resolver import HttpResolver
     from distore.remotes.logins import Verified
-    from distore.transfer.copy import Copier
+    from distore.transfer.copy import Copier, CopyStore
+    from distore.transfer.pace import Stop
+    from distore.transfer.unpack import UnpackOptions
+    from distore.unpack.unpacker import Place
 
 
 class App:
@@ -144,6 +148,27 @@ class App:
             purpose: What the lease is for, in a word, for ``dist leases``.
         """
         return self.metadata.leased(purpose)
+
+    @contextmanager
+    def working(self, purpose: str) -> Iterator[Metadata]:
+        """``metadata`` under a lease: all that is used of the store, snapshots too, stays until the block
+        ends.
+
+        Args:
+            purpose: As for ``leased``.
+        """
+        with self.leased(purpose) as content:
+            yield self.metadata.over(content)
+
+    def place(self, content: CopyStore, options: UnpackOptions, /, *, stop: Stop) -> Place:
+        """Where images are unpacked to, under the lease of ``content``, a view of the store; ``stop``
+        ends it."""
+        from distore.content.local.store import LocalStore
+        from distore.unpack.place import place_of
+
+        assert isinstance(content, LocalStore)
+        metadata = self.metadata.over(content)
+        return place_of(metadata, snapshotter=options.snapshotter, check=stop.check, sleep=stop.sleep)
 
     def collect(self) -> None:
         """Remove what nothing reaches; returns when it is gone."""

@@ -151,6 +151,7 @@ def test_json_is_the_documented_events_and_nothing_else(dist: Dist, redis: str, 
         "missing_blobs": 4,
         "missing": BYTES,
         "kept": 0,
+        "unpack": 0,
     }
     assert {event["event"] for event in events[2:-1]} <= {"started", "moved", "done"}
     assert [event["how"] for event in events if event["event"] == "done"] == ["fetched"] * 4

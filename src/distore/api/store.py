@@ -17,7 +17,8 @@ from distore.api.archives import (
 from distore.api.images import Images
 from distore.api.interrupt import Interrupt
 from distore.api.registry import Registry
-from distore.api.transfers import copy_options, default_platform, this_platform, transfer
+from distore.api.transfers import copy_options, default_platform, transfer
+from distore.api.unpacking import pull_options, unpack_image, unpack_options, write_rootfs
 from distore.content.local.store import LocalStore
 from distore.metadata.db import Metadata
 from distore.oci.digest import HEX_LENGTHS, Digest
@@ -30,12 +31,15 @@ if TYPE_CHECKING:
 
     from distore.api.archives import ConvertKeywords, ExportKeywords, ImportKeywords, MutateKeywords
     from distore.api.settings import Path
-    from distore.api.transfers import CopyKeywords, TransferKeywords
+    from distore.api.transfers import CopyKeywords, Platforms, TransferKeywords
+    from distore.api.unpacking import PullKeywords
     from distore.images.image import Image
     from distore.metadata.collector import Collected, Removed
     from distore.metadata.explain import Explanation
     from distore.metadata.leases import Leases
     from distore.metadata.namespaces import Namespaces
+    from distore.oci.platform import Platform
+    from distore.snapshots.snapshotter import Snapshotter
     from distore.transfer.copy import CopyOptions
     from distore.transfer.progress import Event
 
@@ -117,9 +121,12 @@ class Store:
             yield view
 
     def pull(
-        self, reference: str | Reference, **options: Unpack[TransferKeywords]
+        self, reference: str | Reference, **options: Unpack[PullKeywords]
     ) -> Generator[Event, None, None]:
         """Bring an image from a registry into the store; without a choice the one for this machine.
+
+        More keywords: ``unpack`` (into snapshots, while layers still arrive: the chosen platforms, or
+        this machine's) and ``snapshotter``, as ``unpack`` has it.
 
         Raises:
             NotFound: The image, or a chosen platform, is not there.
@@ -128,7 +135,66 @@ class Store:
         """
         named = _named(reference)
         ends = EndName(kind=Kind.REGISTRY, reference=named), EndName(kind=Kind.STORE, reference=named)
-        return self._transfer(*ends, copy_options(this_platform(), **options))
+        return self._transfer(*ends, pull_options(**options))
+
+    def unpack(
+        self,
+        image: str | Reference,
+        *,
+        platforms: Platforms = None,
+        snapshotter: str | None = None,
+    ) -> Generator[Event, None, None]:
+        """Unpack an image into snapshots, each layer once; those that are there stay as they are.
+
+        Args:
+            platforms: Which images of an index; None: the one for this machine.
+            snapshotter: ``"overlayfs"``, ``"native"``, or None for the best that there is.
+        Raises:
+            NotFound: The image is not there, or not all of its layers are.
+            DataLoss: A layer is not what the image's config promises; nothing was made of it.
+        """
+        return unpack_image(
+            self._metadata,
+            _held(image),
+            unpack_options(platforms, snapshotter=snapshotter),
+            interrupt=self._interrupt,
+        )
+
+    def rootfs(
+        self,
+        image: str | Reference,
+        folder: Path,
+        *,
+        platform: str | Platform | None = None,
+        same_owner: bool = True,
+    ) -> Generator[Event, None, None]:
+        """Write the files of an image into a plain folder, which is new or empty.
+
+        Args:
+            same_owner: Keep owners, which takes root; otherwise all belongs to whoever runs this.
+        Raises:
+            NotFound: The image is not there, or not all of its layers are.
+            FailedPrecondition: The folder is not empty.
+            DataLoss: A layer is not what the image's config promises; the folder is empty again.
+        """
+        return write_rootfs(
+            self._metadata,
+            _held(image),
+            folder,
+            platform,
+            same_owner=same_owner,
+            interrupt=self._interrupt,
+        )
+
+    def snapshots(self, name: str | None = None) -> Snapshotter:
+        """The snapshots of the store's namespace.
+
+        Args:
+            name: ``"overlayfs"``, ``"native"``, or None for the best that there is.
+        Raises:
+            InvalidArgument: No such snapshotter.
+        """
+        return self._metadata.snapshotter(name)
 
     def push(
         self,

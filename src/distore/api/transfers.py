@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from distore.images.image import ImageStore
     from distore.metadata.db import Metadata
     from distore.remotes.http.resolver import HttpResolver
+    from distore.transfer.copy import CopyStore
     from distore.transfer.progress import Event
+    from distore.transfer.unpack import UnpackOptions
+    from distore.unpack.unpacker import Place
 
     Platforms = str | Platform | Iterable[str | Platform] | None
 
@@ -87,6 +90,14 @@ class Ends:
     def leased(self, purpose: str, /) -> AbstractContextManager[LocalStore]:
         """``content`` under a lease; see ``Metadata.leased``."""
         return self.metadata.leased(purpose)
+
+    def place(self, content: CopyStore, options: UnpackOptions, /, *, stop: Stop) -> Place:
+        """Where images are unpacked to, under the lease of ``content``, a view of the store; ``stop``
+        ends it."""
+        from distore.api.unpacking import place
+
+        assert isinstance(content, LocalStore)
+        return place(self.metadata, content, options, stop=stop)
 
     def open_store(self, root: str, /) -> LocalStore:
         """A store at another folder: a layout."""

@@ -20,7 +20,17 @@ from rich.table import Column
 from distore.cli.output import inert
 from distore.cli.progress import describe, short
 from distore.oci import mediatypes
-from distore.transfer.progress import Done, Finished, Moved, Noted, Planned, Resolved, Started
+from distore.transfer.progress import (
+    Done,
+    Finished,
+    Moved,
+    Noted,
+    Planned,
+    Resolved,
+    Started,
+    Unpacked,
+    Unpacking,
+)
 
 if TYPE_CHECKING:
     from rich.progress import ProgressColumn
@@ -42,11 +52,13 @@ class Bars:
     """
 
     def __init__(self, *, brief: bool = False) -> None:
-        self._lines = (Noted,) if brief else (Resolved, Planned, Done, Noted, Finished)
+        self._lines = (Noted,) if brief else (Resolved, Planned, Done, Unpacked, Noted, Finished)
         self._console = Console(file=sys.stderr, highlight=False)
         self._progress = Progress(*_columns(self._console.width), console=self._console, transient=True)
         self._tasks: dict[Digest, TaskID] = {}
         self._at: dict[Digest, int] = {}
+        self._unpacking: dict[Digest, TaskID] = {}
+        self._unpacked: dict[Digest, int] = {}
         self._total: TaskID | None = None
         self._missing = 0
         self._moved = 0
@@ -54,14 +66,18 @@ class Bars:
 
     def show(self, event: Event, /) -> None:
         if isinstance(event, Planned):
-            self._missing = event.missing
-            self._total = self._progress.add_task("total".ljust(_NAME), total=event.missing)
+            self._missing = event.missing + event.unpack
+            self._total = self._progress.add_task("total".ljust(_NAME), total=self._missing)
         elif isinstance(event, Started):
             self._start(event)
         elif isinstance(event, Moved):
             self._move(event.digest, event.offset)
         elif isinstance(event, Done):
             self._end(event)
+        elif isinstance(event, Unpacking):
+            self._unpack(event)
+        elif isinstance(event, Unpacked):
+            self._end_unpacking(event)
         if isinstance(event, self._lines):
             self._console.print(inert(describe(event) or ""), markup=False, soft_wrap=True)
 
@@ -90,6 +106,22 @@ class Bars:
             self._progress.remove_task(self._tasks.pop(event.digest))
         elif not (mediatypes.is_manifest(event.media_type) or mediatypes.is_index(event.media_type)):
             self._count(event.size)  # the plan counts blobs, not documents
+
+    def _unpack(self, event: Unpacking) -> None:
+        if event.digest not in self._unpacking:
+            self._unpacked[event.digest] = 0
+            self._unpacking[event.digest] = self._progress.add_task(
+                f"unpack {short(event.digest)}"[:_NAME], total=event.size
+            )
+        self._progress.update(self._unpacking[event.digest], completed=event.offset)
+        self._count(event.offset - self._unpacked[event.digest])
+        self._unpacked[event.digest] = event.offset
+
+    def _end_unpacking(self, event: Unpacked) -> None:
+        self._count(event.size - self._unpacked.pop(event.digest, 0))
+        task = self._unpacking.pop(event.digest, None)
+        if task is not None:
+            self._progress.remove_task(task)
 
     def _count(self, size: int) -> None:
         if self._total is not None:

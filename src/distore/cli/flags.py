@@ -36,6 +36,7 @@ DEFAULT_ROOT: Final = ".content"
 ROOT_VARIABLES: Final = ("DIST_ROOT", "CONTAINERD_DIST_CONTENT_STORE")
 DEFAULT_NAMESPACE: Final = "default"
 NAMESPACE_VARIABLES: Final = ("DIST_NAMESPACE", "CONTAINERD_NAMESPACE")
+SNAPSHOTTER_VARIABLES: Final = ("DIST_SNAPSHOTTER", "CONTAINERD_SNAPSHOTTER")
 _SIZE_SUFFIXES: Final = {
     "": 1,
     "k": 1000,
@@ -293,6 +294,13 @@ def namespace(given: str | None) -> str:
         if value := os.environ.get(variable):
             return value
     return DEFAULT_NAMESPACE
+
+
+def snapshotter(given: str | None) -> str | None:
+    """The snapshotter: the flag, the environment, or None for the best there is."""
+    if given is not None:
+        return given
+    return next((value for name in SNAPSHOTTER_VARIABLES if (value := os.environ.get(name))), None)
 
 
 def size(text: str) -> int:

@@ -1,138 +1,156 @@
-"""``dist images mount`` and ``unmount``: the files of an image, read-only."""
+"""The files of an image at a folder: what ``dist mount``, ``unmount`` and ``dist images mount`` do."""
 
 from __future__ import annotations
 
 import os
-import time
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from distore.errors import (
     AlreadyExists,
     DistoreError,
     FailedPrecondition,
-    InvalidArgument,
     NotFound,
     PermissionDenied,
 )
-from distore.oci.digest import Digest
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
     from distore.app import App
     from distore.cli.output import Output
     from distore.mount import Mounted
-    from distore.oci.platform import Platform
-    from distore.unpack.tree import Trees
+    from distore.snapshots.snapshotter import Info, Snapshotter
 
-_TREES: Final = "trees"  # below the store's root (docs/formats/store.md#trees)
+MOUNTPOINT: Final = "distore/mountpoint"  # label: where a snapshot is mounted, an absolute path
+_DEVICE: Final = "distore/device"  # label: major:minor of what is seen there, a blank, and its root
+_GC_ROOT: Final = "containerd.io/gc.root"
 # A look at files is no reason to let them do anything.
-_OPTIONS: Final = ("bind", "ro", "nosuid", "nodev")
+_OPTIONS: Final = ("nosuid", "nodev")
 
 
-def mount_image(args: argparse.Namespace, app: App, out: Output) -> None:
-    """Unpack an image, once, and mount it at a folder.
+def mount_image(args: argparse.Namespace, app: App, out: Output, *, text: str, target: str) -> None:
+    """Unpack an image as far as it is not, and mount it at a folder.
 
     Args:
-        args: ``image``: the image and the folder; ``platform``: which of an index, in a list or None.
+        args: What ``unpacked.add_flags`` parsed; ``rw``: writes are kept until it is unmounted.
+        text: The image, as people name it.
     """
-    from distore.cli import flags
-    from distore.diff.entry import ApplyOptions
-    from distore.mount import Mount, may_mount, mount
-    from distore.unpack.layers import image_layers
+    from distore.cli.unpacked import unpacked
+    from distore.mount import may_mount
 
-    if len(args.image) != 2:
-        raise InvalidArgument("images mount: want an image and a folder")
-    text, target = args.image
-    reference, platform = flags.image(text), _platform(args.platform)
     if not may_mount():
         raise PermissionDenied(
-            f"mount {target}: needs root; without it dist export writes the image to a file or layout,"
-            " which umoci unpack --rootless takes"
+            f"mount {target}: needs root; without it dist rootfs writes the files into a folder, and dist ls,"
+            " dist cat and dist cp read them where they are"
         )
-    trees = _trees(app)
     made = _check_target(target)
-    with app.leased("mount") as content:
-        image = image_layers(content, app.copier.root_of(reference), platform, subject=f"image {text}")
-        with trees.locked(image.chain_id):
-
-            def note(number: int) -> None:
-                out.note(f"dist: unpacking layer {number} of {len(image.layers)}")
-
-            source = trees.make(content, image, ApplyOptions(as_root=True), note=note)
-            _make_target(target, made=made)
-            try:
-                mount(Mount(type="", source=source, target=target, options=_OPTIONS))
-            except DistoreError:
-                if made:
+    with app.working("mount") as metadata:
+        done = unpacked(app, metadata, text, args, out, quiet=out.as_json)
+        _make_target(target, made=made)
+        try:
+            real = os.path.realpath(target)
+            _mount_snapshot(done.snapshotter, done.image.chain_id, real, rw=args.rw)
+        except BaseException:
+            if made:
+                with suppress(OSError):
                     os.rmdir(target)
-                raise
-    real = os.path.realpath(target)
+            raise
     out.record(
         _printable(real),
         mountpoint=real,
         image=text,
-        manifest=image.manifest.digest,
-        chain_id=image.chain_id,
+        manifest=done.image.manifest.digest,
+        chain_id=done.image.chain_id,
     )
 
 
-def unmount_image(args: argparse.Namespace, app: App, out: Output) -> None:
-    """Unmount images; a tree that nobody else has mounted goes.
+def unmount_image(app: App, out: Output, *, target: str) -> None:
+    """Unmount an image, and forget the snapshot that was made for that, with what was written to it.
 
-    Args:
-        args: ``image``: the folders.
+    What is not mounted any more, since the machine was started again, is forgotten as well.
+
+    Raises:
+        NotFound, FailedPrecondition: No image of the store is mounted there.
+        Unavailable: Somebody uses it.
     """
-    if not args.image:
-        raise InvalidArgument("images unmount: want the folders to unmount")
-    for target in args.image:
-        try:
-            _unmount(target, _trees(app), out)
-        except DistoreError as error:
-            if len(args.image) == 1:
-                raise
-            out.error(error)
-
-
-def _unmount(target: str, trees: Trees, out: Output) -> None:
-    from distore.mount import mounts_everywhere, unmount
+    from distore.mount import mounts, unmount
 
     real = os.path.realpath(target)
-    mounted, chain = _mounted(real, trees)
-    with trees.locked(chain):
+    there = [one for one in mounts() if one.target == real]
+    snapshotter, info = _mounted(app, real, there)
+    if there:
         unmount(real)
-        below = mounted.root.rstrip("/") + "/"
-        is_used = any(
-            one.device == mounted.device and (one.root == mounted.root or one.root.startswith(below))
-            for one in mounts_everywhere()
-        )
-        if not is_used:
-            trees.remove(chain)
-    out.record(_printable(real), mountpoint=real, chain_id=chain, removed=not is_used)
+    snapshotter.remove(info.name)
+    out.record(_printable(real), mountpoint=real, chain_id=info.parent)
 
 
-def _mounted(real: str, trees: Trees) -> tuple[Mounted, Digest]:
-    """What is mounted at a folder, and the chain id of the tree that it is."""
+def _mount_snapshot(snapshotter: Snapshotter, chain: str, target: str, *, rw: bool) -> None:
+    from distore.mount import unmount
+
+    key = f"mount-{os.urandom(6).hex()}"
+    labels = {MOUNTPOINT: target, _GC_ROOT: datetime.now(UTC).isoformat()}
+    make = snapshotter.prepare if rw else snapshotter.view
+    mounted = False
+    try:
+        _mount_all(make(key, chain, labels=labels), target)
+        mounted = True
+        snapshotter.update(_with_device(snapshotter.stat(key), target), f"labels.{_DEVICE}")
+    except BaseException:
+        if mounted:
+            unmount(target)
+        with suppress(DistoreError):
+            snapshotter.remove(key)
+        raise
+
+
+def _mount_all(mounts: tuple[object, ...], target: str) -> None:
+    from dataclasses import replace
+
+    from distore.mount import Mount, mount
+
+    for one in mounts:
+        assert isinstance(one, Mount)
+        mount(replace(one, target=target, options=(*one.options, *_OPTIONS)))
+
+
+def _with_device(info: Info, target: str) -> Info:
+    from dataclasses import replace
+
     from distore.mount import mounts
 
-    found = [one for one in mounts() if one.target == real]
+    at = [one for one in mounts() if one.target == target][-1]
+    return replace(info, labels={**info.labels, _DEVICE: f"{at.device} {at.root}"})
+
+
+def _mounted(app: App, real: str, there: list[Mounted]) -> tuple[Snapshotter, Info]:
+    """The snapshot that is mounted at a folder, or was."""
+    found = list(_labelled(app, real))
     if not found:
         if not os.path.lexists(real):
             raise NotFound(f"folder {_printable(real)}: not found")
-        raise FailedPrecondition(f"folder {_printable(real)}: nothing is mounted there")
-    other = FailedPrecondition(
-        f"folder {_printable(real)}: no image of the store {os.path.dirname(trees.folder)} is mounted there"
+        if not there:
+            raise FailedPrecondition(f"folder {_printable(real)}: nothing is mounted there")
+    for snapshotter, info in found:
+        seen = info.labels.get(_DEVICE)
+        if not there or seen in (None, f"{there[-1].device} {there[-1].root}"):
+            return snapshotter, info
+    raise FailedPrecondition(
+        f"folder {_printable(real)}: no image of the store {_printable(app.content.root)} is mounted there"
     )
-    name = os.path.basename(found[-1].root)
-    for algorithm in ("sha256", "sha384", "sha512"):
-        try:
-            chain = Digest(f"{algorithm}:{name}")
-            same = os.path.samestat(os.stat(real), os.stat(trees.path(chain)))
-        except (InvalidArgument, OSError):
-            continue
-        if same:
-            return found[-1], chain
-    raise other
+
+
+def _labelled(app: App, real: str) -> Iterator[tuple[Snapshotter, Info]]:
+    """What was mounted there last comes first."""
+    from distore.metadata.snapshotters import DRIVERS
+
+    for name in DRIVERS:
+        snapshotter = app.metadata.snapshotter(name)
+        labelled = [info for info in snapshotter.walk() if info.labels.get(MOUNTPOINT) == real]
+        for info in sorted(labelled, key=lambda each: each.created, reverse=True):
+            yield snapshotter, info
 
 
 def _check_target(target: str) -> bool:
@@ -166,20 +184,6 @@ def _mapped(error: OSError, target: str) -> DistoreError:
     from distore._internal.oserrors import translate
 
     return translate(OSError(error.errno, error.strerror), f"folder {_printable(target)}")
-
-
-def _platform(given: list[str] | None) -> Platform:
-    from distore.api.transfers import chosen_platforms, this_platform
-
-    if given and len(given) > 1:
-        raise InvalidArgument("images mount: want one --platform")
-    return chosen_platforms(given)[0] if given else this_platform()
-
-
-def _trees(app: App) -> Trees:
-    from distore.unpack.tree import Trees
-
-    return Trees(os.path.join(app.content.root, _TREES), sleep=time.sleep)
 
 
 def _printable(text: str) -> str:

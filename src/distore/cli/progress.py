@@ -8,7 +8,17 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Final, Protocol
 
 from distore.cli.output import human_age, human_size, printable
-from distore.transfer.progress import Done, Finished, Moved, Noted, Planned, Resolved, Started
+from distore.transfer.progress import (
+    Done,
+    Finished,
+    Moved,
+    Noted,
+    Planned,
+    Resolved,
+    Started,
+    Unpacked,
+    Unpacking,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -105,11 +115,13 @@ class Total:
         self._begun: dict[Digest, int] = {}
         self.size = 0
         self._missing = 0
+        self._unpack = 0
+        self._unpacked: dict[Digest, int] = {}
 
     def add(self, event: Event) -> None:
         """Count it."""
         if isinstance(event, Planned):
-            self.size, self._missing = event.size, event.missing
+            self.size, self._missing, self._unpack = event.size, event.missing, event.unpack
             self._started = self._clock()
         elif isinstance(event, Started):
             self._begun[event.digest] = self._offsets[event.digest] = event.offset
@@ -117,6 +129,10 @@ class Total:
             self._offsets[event.digest] = event.offset
         elif isinstance(event, Done) and event.digest in self._begun:
             self._offsets[event.digest] = event.size
+        elif isinstance(event, Unpacking):
+            self._unpacked[event.digest] = event.offset
+        elif isinstance(event, Unpacked):
+            self._unpacked[event.digest] = event.size
 
     @property
     def moved(self) -> int:
@@ -130,6 +146,8 @@ class Total:
         return self.moved / elapsed if elapsed > 0 else 0.0
 
     def __str__(self) -> str:
+        if self._unpack and self.moved >= self._missing:
+            return f"{human_size(sum(self._unpacked.values()))} of {human_size(self._unpack)} unpacked"
         moved, rate = self.moved, self.rate
         left = (self._missing - moved) / rate if rate else 0.0
         rest = f", {human_age(left)} left" if left >= 1 else ""
@@ -151,7 +169,7 @@ class _Plain:
         text = None if self._brief and not isinstance(event, Noted) else describe(event)
         if text is not None:
             self._out.note(text)
-        elif isinstance(event, Moved) and self._clock() - self._last >= _EVERY:
+        elif isinstance(event, Moved | Unpacking) and self._clock() - self._last >= _EVERY:
             self._last = self._clock()
             self._out.note(f"... {self._total}")
 
@@ -166,15 +184,24 @@ def describe(event: Event) -> str | None:
     if isinstance(event, Planned):
         here = event.blobs - event.missing_blobs
         kept = f", {human_size(event.kept)} kept from before" if event.kept else ""
+        if event.unpack and not event.missing_blobs:
+            return f"{event.blobs} layers, {human_size(event.size)}; {human_size(event.unpack)} to unpack"
         return (
             f"{event.blobs} blobs, {human_size(event.size)}; {here} there already,"
             f" {human_size(event.missing)} to move{kept}"
         )
     if isinstance(event, Done):
         return f"{event.how} {short(event.digest)} {human_size(event.size)}"
+    if isinstance(event, Unpacked):
+        plain = f" to {human_size(event.plain)}" if event.plain is not None else ""
+        left_out = f", {event.left_out} devices or attributes left out" if event.left_out else ""
+        how = "unpacked" if event.how == "unpacked" else f"unpacked already ({event.how})"
+        return f"{how} {short(event.digest)} {human_size(event.size)}{plain}{left_out}"
     if isinstance(event, Noted):
         return f"dist: {event.text}"
     if isinstance(event, Finished):
+        if not event.moved:
+            return f"done in {event.seconds:.1f} s"
         told = event.moved and event.seconds > 0.001
         rate = f", {human_size(round(event.moved / event.seconds))}/s" if told else ""
         return f"{human_size(event.moved)} moved in {event.seconds:.1f} s{rate}"

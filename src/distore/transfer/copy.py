@@ -16,7 +16,7 @@ from distore.remotes.provider import RemoteImage
 from distore.remotes.suppliers import repositories
 from distore.transfer.endname import EndName, Kind
 from distore.transfer.layout import LayoutOrigin, LayoutSink
-from distore.transfer.pace import DEFAULT_CONCURRENCY
+from distore.transfer.pace import DEFAULT_CONCURRENCY, Stop
 from distore.transfer.progress import Finished
 from distore.transfer.pull import PullOptions, PullStore, pull
 from distore.transfer.push import PushOptions, push
@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     from distore.oci.reference import Reference
     from distore.remotes.resolver import Pusher, Resolver
     from distore.transfer.ends import Origin
-    from distore.transfer.pace import Stop
     from distore.transfer.progress import Event
+    from distore.transfer.unpack import ImagesUnpack, UnpackOptions
+    from distore.unpack.unpacker import Place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,7 @@ class CopyOptions:
         limit_rate: Bytes a second for all of them together, or None.
         referrers: Whether what refers to the image comes along, from a registry or a store.
         overwrite: Whether an archive that is there may be replaced.
+        unpack: Of a pull into the store: unpack these images while their layers arrive.
     """
 
     selection: Selection = ALL
@@ -55,6 +57,7 @@ class CopyOptions:
     limit_rate: int | None = None
     referrers: bool = False
     overwrite: bool = False
+    unpack: UnpackOptions | None = None
 
 
 class CopyStore(PullStore, SinkStore, Protocol):
@@ -83,6 +86,10 @@ class Ends(Protocol):
 
     def leased(self, purpose: str, /) -> AbstractContextManager[CopyStore]:
         """``content``, of which everything that is used stays until the block ends."""
+        ...
+
+    def place(self, content: CopyStore, options: UnpackOptions, /, *, stop: Stop) -> Place:
+        """Where images are unpacked to, under the lease of ``content``; ``stop`` ends it."""
         ...
 
 
@@ -222,6 +229,7 @@ class Copier:
             store = self._content if into_store else self._layout(destination)
             if not into_store:
                 root = narrowed(image, root, options.selection)
+        stop = self._stop or Stop()
         events = pull(
             store,
             fetcher,
@@ -233,10 +241,11 @@ class Copier:
                 limit_rate=options.limit_rate,
                 referrers=self._remote_referrers(reference) if options.referrers else None,
                 labels=into_store,
+                beside=self._unpacks(str(reference), options, stop) if into_store else None,
             ),
             abort=resolver.abort,
             pause=resolver.sleep,
-            stop=self._stop,
+            stop=stop,
         )
         for event in events:
             if isinstance(event, Finished):  # the name comes last
@@ -246,6 +255,14 @@ class Copier:
                     sink = LayoutSink(destination.path or "", destination.name, store=store)
                     sink.tag(root, store)
             yield event
+
+    def _unpacks(self, name: str, options: CopyOptions, stop: Stop) -> ImagesUnpack | None:
+        if options.unpack is None:
+            return None
+        from distore.transfer.unpack import ImagesUnpack
+
+        place = self._ends.place(self._content, options.unpack, stop=stop)
+        return ImagesUnpack(place, self._content, options.unpack, subject=f"image {name}")
 
     def origin(self, name: EndName) -> Origin:
         """An end to read from; the caller closes it."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from distore.content.store import Follower, SegmentWriter
 from distore.errors import AlreadyExists, Locked
+from distore.oci import mediatypes
 from distore.remotes.refkey import ref_key
 from distore.transfer.download import MIN_GAIN, Download
 from distore.transfer.progress import Done, Moved, Noted
@@ -52,6 +53,7 @@ class Crew:
         missing: What to bring.
         labels: What new blobs get.
         clock: Monotonic seconds.
+        configs_first: Bring configs before the biggest blobs: they tell what layers are for.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Crew:
         throttle: Throttle,
         labels: Mapping[str, str],
         clock: Callable[[], float],
+        configs_first: bool = False,
     ) -> None:
         self.fetcher = fetcher
         self.stop = stop
@@ -73,7 +76,10 @@ class Crew:
         self._store = store
         self._guard = threading.Lock()
         self._idle = threading.Condition(self._guard)  # somebody has ended a blob, or begun one
-        self._waiting = sorted(missing, key=lambda blob: blob.size)  # the biggest last
+        # The biggest last, which goes first.
+        self._waiting = sorted(
+            missing, key=lambda blob: (configs_first and mediatypes.is_config(blob.media_type), blob.size)
+        )
         self._held: list[Descriptor] = []  # another process brings them
         self._opening = 0  # taken from those lists, and not running yet
         self._running: list[Download] = []

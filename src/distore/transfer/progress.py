@@ -41,7 +41,8 @@ class Resolved(Event):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned(Event):
     """Everything is known before the first byte of a blob: ``blobs`` in all of ``size`` bytes, of
-    which ``missing`` bytes of ``missing_blobs`` must travel; ``kept`` of an earlier try need not."""
+    which ``missing`` bytes of ``missing_blobs`` must travel; ``kept`` of an earlier try need not.
+    ``unpack``: bytes of layers, as they are stored, that may have to be unpacked."""
 
     event: ClassVar[str] = "planned"
     blobs: int
@@ -49,6 +50,7 @@ class Planned(Event):
     missing_blobs: int
     missing: int
     kept: int = 0
+    unpack: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +84,32 @@ class Done(Event):
     media_type: str
     size: int
     how: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unpacking(Event):
+    """So far ``offset`` of the ``size`` bytes of a layer, as it is stored, are unpacked."""
+
+    event: ClassVar[str] = "unpacking"
+    digest: Digest
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unpacked(Event):
+    """A layer is a snapshot now, with all below it: ``chain_id``. ``how``: ``unpacked``, ``present`` (it
+    was there) or ``followed`` (another process unpacked it). ``plain``: bytes that it unpacked to, null
+    where nobody counted; ``size`` its bytes as it is stored; ``left_out`` devices and attributes that
+    could not be made."""
+
+    event: ClassVar[str] = "unpacked"
+    digest: Digest
+    chain_id: Digest
+    size: int
+    plain: int | None
+    how: str
+    left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

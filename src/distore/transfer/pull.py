@@ -47,6 +47,35 @@ class Joining(Protocol):
         ...
 
 
+class Beside(Protocol):
+    """Work on what a pull brings, in threads of its own, while more still arrives."""
+
+    @property
+    def workers(self) -> int:
+        """Threads that ``work`` is for; 1 at least."""
+        ...
+
+    def begin(self, root: Descriptor, /) -> int:
+        """Every document is in the store; how many bytes of blobs there will be work on."""
+        ...
+
+    def arrived(self, digest: Digest, /) -> None:
+        """A blob is in the store."""
+        ...
+
+    def work(self, emit: Callable[[Event], None], /) -> None:
+        """One worker, until all is done; raises what ends the pull, too."""
+        ...
+
+    def close(self) -> None:
+        """Nobody works any more, whatever came of it."""
+        ...
+
+    def finish(self) -> object:
+        """All of it was done."""
+        ...
+
+
 class PullStore(Provider, Manager, IngestManager, SegmentIngester, Protocol):
     """What a pull needs of a store."""
 
@@ -62,6 +91,7 @@ class PullOptions:
         referrers: Gives what refers to a document (signatures, attestations, SBOMs), which then
             comes along; None: nothing does.
         labels: Whether blobs get labels: where they came from, and what manifests keep.
+        beside: Works on the blobs as they come; the pull ends when that does.
     """
 
     selection: Selection = ALL
@@ -69,6 +99,7 @@ class PullOptions:
     limit_rate: int | None = None
     referrers: Callable[[Digest], Iterable[Descriptor]] | None = None
     labels: bool = True
+    beside: Beside | None = None
 
 
 def pull(
@@ -110,18 +141,48 @@ def pull(
         abort()
 
     graph = yield from run.plan(root, halt)
-    crew = yield from run.prepare(graph)
+    crew = yield from run.prepare(graph, root)
     workers = max(1, min(options.concurrency, run.useful))
     try:
-        for event in gather(crew.work, workers=workers, stop=halt):
+        for event in _gathered(crew, options.beside, workers=workers, halt=halt):
             if isinstance(event, Done) and event.how == "fetched":
                 moved += run.missing.get(event.digest, 0)
             yield event
     finally:
         crew.close()
+        if options.beside is not None:
+            options.beside.close()
+    if options.beside is not None:
+        options.beside.finish()
     run.name_source(graph)
     size = sum(blob.size for blob in (*graph.blobs(), *graph.documents()))
     yield Finished(name=name, descriptor=root, size=size, moved=moved, seconds=clock() - started)
+
+
+def _gathered(
+    crew: Crew, beside: Beside | None, *, workers: int, halt: Callable[[], None]
+) -> Iterator[Event]:
+    """What the crew does, and who works on what it brings."""
+    if beside is None:
+        yield from gather(crew.work, workers=workers, stop=halt)
+        return
+
+    def bring(emit: Callable[[Event], None]) -> None:
+        def told(event: Event) -> None:
+            if isinstance(event, Done):
+                beside.arrived(event.digest)
+            emit(event)
+
+        crew.work(told)
+
+    loops = iter([*(bring for _ in range(workers)), *(beside.work for _ in range(beside.workers))])
+
+    def work(emit: Callable[[Event], None]) -> None:
+        next(loops)(emit)  # whichever comes first: each thread takes another one
+
+    yield from gather(work, workers=workers + beside.workers, stop=halt)
+    # The system may not have given a thread for it.
+    yield from gather(beside.work, workers=1, stop=halt)
 
 
 class _Pull:
@@ -164,12 +225,15 @@ class _Pull:
             )
         return graph
 
-    def prepare(self, graph: Graph) -> Generator[Event, None, Crew]:
+    def prepare(self, graph: Graph, root: Descriptor) -> Generator[Event, None, Crew]:
         """Find out what is missing, and whether there is room for it."""
-        blobs = graph.blobs()
+        blobs, beside = graph.blobs(), self._options.beside
+        unpack = 0 if beside is None else beside.begin(root)
         waiting, kept = [], 0
         for blob in blobs:
             if self._is_here(blob):
+                if beside is not None:
+                    beside.arrived(blob.digest)
                 yield Done(digest=blob.digest, media_type=blob.media_type, size=blob.size, how="present")
                 continue
             there = min(self._offset(blob), blob.size)
@@ -183,6 +247,7 @@ class _Pull:
             missing_blobs=len(waiting),
             missing=missing,
             kept=kept,
+            unpack=unpack,
         )
         check_space(self._store, missing, subject=self._fetcher.repository.name)
         self.useful = sum(1 + blob.size // (16 * 1024 * 1024) for blob in waiting)
@@ -194,6 +259,7 @@ class _Pull:
             throttle=Throttle(self._options.limit_rate, clock=self._clock, sleep=self.pause),
             labels={} if isinstance(self._store, Joining) else self._source,
             clock=self._clock,
+            configs_first=beside is not None,
         )
 
     def name_source(self, graph: Graph) -> None:

@@ -36,6 +36,7 @@ class ImageLayers:
     """An image for one platform. ``layers`` and ``diff_ids`` go together, the lowest first."""
 
     manifest: Descriptor
+    config_digest: Digest
     config: ImageConfig
     layers: tuple[Descriptor, ...]
     diff_ids: tuple[Digest, ...]
@@ -50,14 +51,21 @@ def image_layers(content: Blobs, root: Descriptor, platform: Platform, *, subjec
         FailedPrecondition: No image with layers, or config and manifest do not agree.
         DistoreError: As ``parse_manifest`` and ``parse_config``.
     """
-    manifest, document = _manifest(content, root, platform, subject)
-    if not mediatypes.is_config(document.config.media_type):
-        raise FailedPrecondition(
-            f"{subject}: an artifact ({document.config.media_type[:80]!a}), not an image"
-        )
+    manifest, document = find_manifest(content, root, platform, subject=subject)
     _complete(content, (document.config, *document.layers), platform, subject)
-    data = read_blob(content, document.config.digest, max_size=MAX_CONFIG_SIZE)
-    config = parse_config(data, subject=document.config.digest)
+    return with_config(content, manifest, document, subject=subject)
+
+
+def with_config(content: Blobs, manifest: Descriptor, document: Manifest, *, subject: str) -> ImageLayers:
+    """An image whose config is in the store, whatever of its layers is.
+
+    Raises:
+        NotFound: The config is not there.
+        FailedPrecondition: Config and manifest do not agree.
+        DistoreError: As ``parse_config``.
+    """
+    digest = document.config.digest
+    config = parse_config(read_blob(content, digest, max_size=MAX_CONFIG_SIZE), subject=digest)
     if len(config.diff_ids) != len(document.layers):
         raise FailedPrecondition(
             f"{subject}: {len(document.layers)} layers, but its config tells of {len(config.diff_ids)}"
@@ -66,6 +74,7 @@ def image_layers(content: Blobs, root: Descriptor, platform: Platform, *, subjec
         raise FailedPrecondition(f"{subject}: an image without layers: there is nothing to unpack")
     return ImageLayers(
         manifest=manifest,
+        config_digest=digest,
         config=config,
         layers=document.layers,
         diff_ids=config.diff_ids,
@@ -73,17 +82,28 @@ def image_layers(content: Blobs, root: Descriptor, platform: Platform, *, subjec
     )
 
 
-def _manifest(
-    content: Blobs, root: Descriptor, platform: Platform, subject: str
+def find_manifest(
+    content: Blobs, root: Descriptor, platform: Platform, *, subject: str
 ) -> tuple[Descriptor, Manifest]:
+    """The manifest of the image for a platform below ``root``.
+
+    Raises:
+        NotFound: Nothing for the platform, or a document is missing.
+        FailedPrecondition: An artifact, or indexes in indexes without end.
+    """
     selection = Selection(platforms=(platform,))
     at = root
     for _ in range(MAX_DEPTH):
         _complete(content, (at,), platform, subject)
         parsed = read_manifest(content, at)
-        if not isinstance(parsed, Index):
-            return at, parsed
-        at = selection.of(parsed, subject=subject)[0]
+        if isinstance(parsed, Index):
+            at = selection.of(parsed, subject=subject)[0]
+            continue
+        if not mediatypes.is_config(parsed.config.media_type):
+            raise FailedPrecondition(
+                f"{subject}: an artifact ({parsed.config.media_type[:80]!a}), not an image"
+            )
+        return at, parsed
     raise FailedPrecondition(f"{subject}: indexes in indexes, more than {MAX_DEPTH} deep")
 
 

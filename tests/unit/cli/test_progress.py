@@ -180,7 +180,7 @@ def test_a_name_cannot_play_tricks_on_a_terminal() -> None:
 
 
 def test_an_image_that_is_there_has_no_speed() -> None:
-    assert describe(Finished(name="a", descriptor=ROOT, size=1, moved=0, seconds=0.0)) == "0 B moved in 0.0 s"
+    assert describe(Finished(name="a", descriptor=ROOT, size=1, moved=0, seconds=0.0)) == "done in 0.0 s"
 
 
 class TestBars:

@@ -12,7 +12,18 @@ from distore.oci import mediatypes
 from distore.oci.descriptor import Descriptor
 from distore.oci.digest import Digest
 from distore.transfer import progress
-from distore.transfer.progress import Done, Event, Finished, Moved, Noted, Planned, Resolved, Started
+from distore.transfer.progress import (
+    Done,
+    Event,
+    Finished,
+    Moved,
+    Noted,
+    Planned,
+    Resolved,
+    Started,
+    Unpacked,
+    Unpacking,
+)
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "events.md"
 DIGEST = Digest.of(b"")
@@ -23,15 +34,19 @@ EVENTS = [
     Started(digest=DIGEST, media_type=mediatypes.OCI_LAYER, size=5, offset=1),
     Moved(digest=DIGEST, offset=3, size=5),
     Done(digest=DIGEST, media_type=mediatypes.OCI_LAYER, size=5, how="fetched"),
+    Unpacking(digest=DIGEST, offset=3, size=5),
+    Unpacked(digest=DIGEST, chain_id=DIGEST, size=5, plain=7, how="unpacked"),
     Noted(text="hello"),
     Finished(name="a/b:c", descriptor=ROOT, size=9, moved=4, seconds=0.5),
 ]
 FIELDS = {
     "resolved": ["name", "descriptor"],
-    "planned": ["blobs", "size", "missing_blobs", "missing", "kept"],
+    "planned": ["blobs", "size", "missing_blobs", "missing", "kept", "unpack"],
     "started": ["digest", "media_type", "size", "offset"],
     "moved": ["digest", "offset", "size"],
     "done": ["digest", "media_type", "size", "how"],
+    "unpacking": ["digest", "offset", "size"],
+    "unpacked": ["digest", "chain_id", "size", "plain", "how", "left_out"],
     "note": ["text"],
     "finished": ["name", "descriptor", "size", "moved", "seconds"],
 }

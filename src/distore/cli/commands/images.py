@@ -101,10 +101,7 @@ def run(args: argparse.Namespace, app: App, out: Output) -> None:
         actions[args.action](args, app, images, out)
         return
     if args.action in ("mount", "unmount"):
-        from distore.cli import imagemounts
-
-        act = imagemounts.mount_image if args.action == "mount" else imagemounts.unmount_image
-        act(args, app, out)
+        (_mount if args.action == "mount" else _unmount)(args, app, out)
         return
     from distore.cli import imageviews
 
@@ -224,3 +221,25 @@ def _forget(args: argparse.Namespace, app: App, images: Images, out: Output) -> 
             out.record(printable(name), name=name)
     if args.sync and removed:
         app.collect()
+
+
+def _mount(args: argparse.Namespace, app: App, out: Output) -> None:
+    """As ``dist mount``."""
+    from distore.cli.imagemounts import mount_image
+
+    if len(args.image) != 2:
+        raise InvalidArgument("images mount: want an image and a folder")
+    if len(args.platform) > 1:
+        raise InvalidArgument("images mount: want one --platform")
+    args.platform, args.snapshotter, args.rw = next(iter(args.platform), None), None, False
+    mount_image(args, app, out, text=args.image[0], target=args.image[1])
+
+
+def _unmount(args: argparse.Namespace, app: App, out: Output) -> None:
+    """As ``dist unmount``."""
+    from distore.cli.commands import unmount
+
+    if not args.image:
+        raise InvalidArgument("images unmount: want the folders to unmount")
+    args.folder = args.image
+    unmount.run(args, app, out)
