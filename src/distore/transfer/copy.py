@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from distore.errors import FailedPrecondition, InvalidArgument, NotFound
 from distore.images.children import document_of, has_children, read_manifest
-from distore.images.gclabels import gc_labels, referrer_labels, referrers_of
+from distore.images.gclabels import gc_labels, referrer_labels
 from distore.images.select import ALL
 from distore.oci.manifest import Index
 from distore.remotes.provider import RemoteImage
@@ -20,12 +20,13 @@ from distore.transfer.pace import DEFAULT_CONCURRENCY, Stop
 from distore.transfer.progress import Finished
 from distore.transfer.pull import PullOptions, PullStore, pull
 from distore.transfer.push import PushOptions, push
+from distore.transfer.storeorigin import StoreOrigin
 from distore.transfer.storesink import SinkStore, StoreSink, add_labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from distore.content.store import Provider, Reader, SegmentWriter
+    from distore.content.store import Provider, SegmentWriter
     from distore.images.image import ImageStore
     from distore.images.select import Selection
     from distore.oci.descriptor import Descriptor
@@ -101,40 +102,6 @@ class Stoppable(Protocol):
     def stop(self) -> Stop:
         """Ends it, once and for all."""
         ...
-
-
-class StoreOrigin:
-    """An image of a store as the origin of a copy."""
-
-    def __init__(self, store: CopyStore, root: Descriptor, *, name: str) -> None:
-        self._store = store
-        self._root = root
-        self.name = name
-
-    def resolve(self) -> Descriptor:
-        return self._root
-
-    def reader(self, digest: Digest, /) -> Reader:
-        return self._store.reader(digest)
-
-    def referrers(self, digest: Digest) -> list[Descriptor]:
-        """What an earlier copy brought along for a document."""
-        found = []
-        for referrer in referrers_of(self._store.info(digest).labels):
-            try:
-                found.append(document_of(self._store, referrer))
-            except NotFound:
-                continue
-        return found
-
-    def close(self) -> None:
-        """The store is its owner's to close."""
-
-    def __enter__(self) -> StoreOrigin:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
 
 class Copier:

@@ -12,9 +12,10 @@ from distore.content.store import Manager
 from distore.transfer.pace import Stop
 from distore.transfer.progress import Finished, Planned, Resolved, Unpacked, Unpacking
 from distore.transfer.storesink import add_labels
+from distore.unpack.layer import LayerRead
 from distore.unpack.layers import find_manifest, image_layers, with_config
 from distore.unpack.rootfs import write_rootfs
-from distore.unpack.unpacker import LayerRead, Unpacker
+from distore.unpack.unpacker import Unpacker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
     from distore.oci.manifest import Manifest
     from distore.oci.platform import Platform
     from distore.transfer.progress import Event
+    from distore.unpack.layer import LayerDone
     from distore.unpack.layers import Blobs, ImageLayers
-    from distore.unpack.unpacker import LayerDone, Place
+    from distore.unpack.unpacker import Place
 
 GC_SNAPSHOT: Final = "containerd.io/gc.ref.snapshot."  # label of a config, followed by the snapshotter
 # Measured on 2 cores: two layers at once keep them busy, more only fight for memory.

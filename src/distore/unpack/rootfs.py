@@ -10,15 +10,15 @@ from distore._internal import fsops
 from distore._internal.oserrors import translate, translated
 from distore.diff.safepath import Root
 from distore.errors import FailedPrecondition
-from distore.unpack.unpacker import LayerDone, LayerRead, apply_layer
+from distore.unpack.layer import LayerDone, LayerRead, apply_layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from distore.content.store import Provider
     from distore.diff.entry import ApplyOptions
+    from distore.unpack.layer import Told
     from distore.unpack.layers import ImageLayers
-    from distore.unpack.unpacker import Told
 
 _MODE = 0o755  # of a root that no layer tells of
 

@@ -7,57 +7,30 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from distore._internal import filelock, fsops
 from distore._internal.oserrors import translated
-from distore.diff.apply import apply
 from distore.diff.applyupper import apply_upper, settle_upper
 from distore.diff.compression import BlobInput, Decompressed
-from distore.errors import AlreadyExists, DataLoss, DistoreError, NotFound
+from distore.errors import AlreadyExists, DistoreError, NotFound
 from distore.oci.digest import Digest
 from distore.snapshots.snapshotter import Snapshotter, Stacked
 from distore.unpack.chainid import chain_ids
+from distore.unpack.layer import LayerDone, Teller, apply_layer, check_diff_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from distore._internal.filelock import FileLock
-    from distore.content.store import Provider
     from distore.diff.applyupper import AppliedUpper
     from distore.diff.entry import ApplyOptions
     from distore.oci.descriptor import Descriptor
+    from distore.unpack.layer import Told
     from distore.unpack.layers import Blobs, ImageLayers
 
 SNAPSHOT_REF: Final = "containerd.io/snapshot.ref"  # label of what is being unpacked: its chain id
 _LOOK: Final = 0.2  # seconds after which a worker without work looks again
-_TELL: Final = 8 * 1024 * 1024  # bytes of a layer between two words about it
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerRead:
-    """So far ``offset`` bytes of a layer, as it is stored, are read; ``size`` are all of them."""
-
-    layer: Descriptor
-    offset: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerDone:
-    """A layer is committed as a part of ``chain_id``. ``how``: ``unpacked``, ``present`` (it was there) or
-    ``followed`` (another process unpacked it). ``size``: plain bytes, None where nobody counted."""
-
-    layer: Descriptor
-    chain_id: Digest
-    how: str
-    size: int | None = None
-    left_out: int = 0
-
-
-class Told(Protocol):
-    """Hears of an unpacking, from any thread."""
-
-    def __call__(self, news: LayerRead | LayerDone, /) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,7 +242,7 @@ class Unpacker:
         place.snapshotter.prepare(one.key, None, labels={SNAPSHOT_REF: one.chain_id})
         subject = f"layer {one.descriptor.digest}"
         with place.content.reader(one.descriptor.digest) as reader:
-            source = BlobInput(reader, on_progress=_Teller(one.descriptor, tell, place.check))
+            source = BlobInput(reader, on_progress=Teller(one.descriptor, tell, place.check))
             one.applied = apply_upper(
                 Decompressed(source, subject=subject, limit=place.options.max_size),
                 self._stacked.upper(one.key),
@@ -280,7 +253,7 @@ class Unpacker:
                 lower=lower,
             )
         one.is_open = lower is None
-        self._check(one, one.applied.diff_id)
+        check_diff_id(one.descriptor, one.applied.diff_id, one.diff_id)
 
     def _commit(self, one: _Layer, tell: Told) -> None:
         """Lay a layer upon those below, all of which are committed."""
@@ -332,7 +305,7 @@ class Unpacker:
                 one.diff_id,
                 mounts[0].source,
                 place.options,
-                on_progress=_Teller(one.descriptor, tell, place.check),
+                on_progress=Teller(one.descriptor, tell, place.check),
             )
         try:
             place.snapshotter.commit(last.chain_id, last.key)
@@ -355,9 +328,6 @@ class Unpacker:
             one.state = state
             self._changed.notify_all()
 
-    def _check(self, one: _Layer, actual: Digest) -> None:
-        check_diff_id(one.descriptor, actual, one.diff_id)
-
     def _lock(self, one: _Layer) -> bool:
         """Whether nobody else unpacks the layer: others wait from now on."""
         place = self._place
@@ -374,57 +344,6 @@ class Unpacker:
                 fsops.unlink(one.lock.path)
             one.lock.release()
             one.lock = None
-
-
-class _Teller:
-    """Passes on how far a layer is read, not too often."""
-
-    def __init__(self, layer: Descriptor, tell: Told, check: Callable[[], None]) -> None:
-        self._layer = layer
-        self._tell = tell
-        self._check = check
-        self._next = 0
-
-    def __call__(self, offset: int) -> None:
-        self._check()
-        if offset >= self._next:
-            self._next = offset + _TELL
-            self._tell(LayerRead(layer=self._layer, offset=offset))
-
-
-def apply_layer(
-    content: Provider,
-    layer: Descriptor,
-    diff_id: Digest,
-    folder: str,
-    options: ApplyOptions,
-    *,
-    on_progress: Callable[[int], None] = lambda _offset: None,
-) -> int:
-    """Lay one layer of the store over a folder; how many attributes and devices were left out.
-
-    Raises:
-        DataLoss: It is damaged, or not what the config promises.
-        DistoreError: As ``apply``.
-    """
-    subject = f"layer {layer.digest}"
-    with content.reader(layer.digest) as reader:
-        plain = Decompressed(
-            BlobInput(reader, on_progress=on_progress), subject=subject, limit=options.max_size
-        )
-        applied = apply(plain, folder, options, subject=subject, algorithm=diff_id.algorithm)
-    check_diff_id(layer, applied.diff_id, diff_id)
-    return applied.left_out
-
-
-def check_diff_id(layer: Descriptor, actual: Digest, wanted: Digest) -> None:
-    """Compare what a layer unpacked to with what the image's config promises.
-
-    Raises:
-        DataLoss: They differ.
-    """
-    if actual != wanted:
-        raise DataLoss(f"layer {layer.digest}: unpacks to {actual}, the image's config promises {wanted}")
 
 
 def _unpacked(one: _Layer) -> LayerDone:

@@ -24,9 +24,10 @@ from distore.oci.descriptor import Descriptor
 from distore.oci.digest import Digest
 from distore.oci.platform import Platform
 from distore.snapshots.snapshotter import Kind, Snapshotter
+from distore.unpack.layer import LayerDone, LayerRead
 from distore.unpack.layers import ImageLayers, image_layers
 from distore.unpack.place import place_of
-from distore.unpack.unpacker import LayerDone, LayerRead, Place, Unpacker
+from distore.unpack.unpacker import Place, Unpacker
 
 AMD64 = Platform(os="linux", architecture="amd64")
 BOTH = ("overlayfs", "native")
