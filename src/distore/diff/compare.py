@@ -1,0 +1,295 @@
+"""Compare: the layer that turns one folder into another (image-spec, layer.md, "Creating").
+
+Applied to the lower tree it gives the upper one. The bytes depend on the trees alone: names come in
+order, and of times only the last change of a file counts. The folders on the way to a change are told
+of as well: who stacks folders would else not know what these are like.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from distore.diff.changes import Comparison, Kind, find_changes
+from distore.diff.overlaytar import OPAQUE, WHITEOUT
+from distore.diff.ownership import unmapped
+from distore.diff.readtree import Tree
+from distore.diff.safepath import join
+from distore.diff.sameness import SECOND
+from distore.diff.tarmember import (
+    BLOCK_DEVICE,
+    CHARACTER,
+    END,
+    FIFO,
+    FOLDER,
+    HARD_LINK,
+    REGULAR,
+    SYMLINK,
+    Member,
+    Meta,
+    header,
+    padding,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from _typeshed import ReadableBuffer
+
+    from distore.diff.changes import Change
+    from distore.diff.ownership import Owner
+    from distore.diff.readtree import Attributes
+
+_KINDS: Final = {
+    stat.S_IFREG: REGULAR,
+    stat.S_IFDIR: FOLDER,
+    stat.S_IFLNK: SYMLINK,
+    stat.S_IFCHR: CHARACTER,
+    stat.S_IFBLK: BLOCK_DEVICE,
+    stat.S_IFIFO: FIFO,
+}
+_XATTR: Final = b"SCHILY.xattr."  # as star, GNU tar and Go's archive/tar write them
+_BATCH: Final = 256 * 1024  # bytes handed on at once; larger files come by themselves
+_OPAQUE: Final = OPAQUE.encode()
+_WHITEOUT: Final = WHITEOUT.encode()
+_REMOVED: Final = Meta(mode=0)
+
+
+def same_owner(uid: int, gid: int) -> tuple[int, int]:
+    """Users and groups as they are."""
+    return uid, gid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompareOptions:
+    """What a layer tells of a tree.
+
+    Args:
+        checksum, source_date_epoch, note: As ``Comparison`` has them; no file of the layer changed
+            later than ``source_date_epoch``.
+        owner: What the layer calls a user and a group of the tree, for a tree that was made with
+            other numbers than those of the image.
+    """
+
+    checksum: bool = False
+    source_date_epoch: int | None = None
+    owner: Callable[[int, int], Owner] = same_owner
+    note: Callable[[str], None] = field(default=lambda _text: None)
+
+    def comparison(self, overlay: bytes | None = None) -> Comparison:
+        """The part that finds changes."""
+        return Comparison(
+            checksum=self.checksum,
+            source_date_epoch=self.source_date_epoch,
+            overlay=overlay,
+            note=self.note,
+        )
+
+
+@dataclass(slots=True)
+class Told:
+    """What a layer was made of, as far as it is written."""
+
+    changes: int = 0
+
+
+def changes(
+    lower: str | None, upper: str, options: CompareOptions, *, subject: str | None = None
+) -> Iterator[Change]:
+    """What differs between two folders; everything is new without a lower one. As ``find_changes``.
+
+    Args:
+        subject: What messages call ``upper``.
+    """
+    with ExitStack() as stack:
+        top = stack.enter_context(Tree(upper, subject=subject))
+        below = [stack.enter_context(Tree(lower))] if lower is not None else []
+        yield from find_changes(below, top, options.comparison())
+
+
+def compare(
+    lower: str | None,
+    upper: str,
+    options: CompareOptions,
+    *,
+    subject: str | None = None,
+    told: Told | None = None,
+) -> Iterator[ReadableBuffer]:
+    """The plain tar file of the layer that turns ``lower`` into ``upper``, in pieces, each good until
+    the next. Without a lower folder it has the whole tree. Where nothing differs it is empty.
+
+    Nobody may change the trees meanwhile; they are only read. Memory is as ``find_changes`` has it.
+
+    Args:
+        subject: What messages call ``upper``.
+        told: Counts the changes.
+    Raises:
+        FailedPrecondition: A name that no layer can have, or something changed meanwhile.
+        NotFound, PermissionDenied, DistoreError: Something cannot be read.
+    """
+    with ExitStack() as stack:
+        top = stack.enter_context(Tree(upper, subject=subject))
+        below = [stack.enter_context(Tree(lower))] if lower is not None else []
+        found = find_changes(below, top, options.comparison())
+        yield from _written(top, found, options, told or Told())
+
+
+def from_upper(
+    upper: str,
+    attributes: bytes,
+    lower: Sequence[str],
+    options: CompareOptions,
+    *,
+    subject: str | None = None,
+    told: Told | None = None,
+) -> Iterator[ReadableBuffer]:
+    """The same layer out of the folder that overlayfs keeps changes in; of what lies below, only the
+    names in it are looked at.
+
+    Args:
+        attributes: How overlayfs begins the names of its attributes: ``b"trusted.overlay."`` or
+            ``b"user.overlay."``.
+        lower: The folders below, the uppermost first. What was copied up and is as it was is left out.
+        subject: What messages call ``upper``.
+        told: Counts the changes.
+    Raises:
+        FailedPrecondition: Also for what refers to a file of the lower folders (redirect_dir, metacopy).
+        NotFound, PermissionDenied, DistoreError: Something cannot be read.
+    """
+    with ExitStack() as stack:
+        top = stack.enter_context(Tree(upper, subject=subject))
+        below = [stack.enter_context(Tree(each)) for each in lower]
+        found = find_changes(below, top, options.comparison(attributes))
+        yield from _written(top, found, options, told or Told())
+
+
+def _written(
+    tree: Tree, found: Iterable[Change], options: CompareOptions, told: Told
+) -> Iterator[ReadableBuffer]:
+    layer = _Layer(tree, options)
+    for change in found:
+        told.changes += 1
+        layer.lay_folders(change)
+        if change.kind in (Kind.DELETE, Kind.OPAQUE):
+            layer.lay_whiteout(change)
+        else:
+            yield from layer.lay(change.path)
+        if len(layer.batch) >= _BATCH:
+            yield layer.batch
+            layer.batch = bytearray()
+    yield layer.batch + END
+
+
+class _Layer:
+    """Writes members, small ones into ``batch``."""
+
+    def __init__(self, tree: Tree, options: CompareOptions) -> None:
+        self._tree = tree
+        self._options = options
+        self._latest = options.comparison().latest
+        self._names: dict[tuple[int, int], bytes] = {}  # the first one of a file with several
+        self._at: list[bytes] = []  # the folders that were told of, down to the last name
+        self._space = memoryview(bytearray(_BATCH))
+        self.batch = bytearray()
+
+    def lay_folders(self, change: Change) -> None:
+        """Tell of the folders on the way to a change, unless they were the last ones."""
+        parts = change.path.split(b"/")[:-1] if change.kind is not Kind.OPAQUE else change.path.split(b"/")
+        depth = 0
+        while depth < min(len(parts), len(self._at)) and parts[depth] == self._at[depth]:
+            depth += 1
+        del self._at[depth:]
+        for part in parts[depth:]:
+            self._at.append(part)
+            path = b"/".join(self._at)
+            self._lay_other(path, self._tree.stat(path))
+
+    def lay_whiteout(self, change: Change) -> None:
+        """Tell that a name is gone, or all that lay in a folder."""
+        head, _, name = change.path.rpartition(b"/")
+        path = join(change.path, _OPAQUE) if change.kind is Kind.OPAQUE else join(head, _WHITEOUT + name)
+        self.batch += header(Member(name=_text(path), kind=REGULAR, meta=_REMOVED))
+
+    def lay(self, path: bytes) -> Iterator[ReadableBuffer]:
+        """Tell of a name; what is too large for the batch comes out."""
+        info = self._tree.stat(path)
+        if stat.S_ISDIR(info.st_mode):
+            if path:
+                self._at = path.split(b"/")
+        elif info.st_nlink > 1:
+            first = self._names.setdefault((info.st_dev, info.st_ino), path)
+            if first != path:
+                meta = self._meta(info, ())
+                self.batch += header(Member(name=_text(path), kind=HARD_LINK, meta=meta, link=_text(first)))
+                return
+        if stat.S_ISREG(info.st_mode):
+            yield from self._lay_file(path, info)
+        else:
+            self._lay_other(path, info)
+
+    def _lay_other(self, path: bytes, info: os.stat_result) -> None:
+        kind = _KINDS.get(stat.S_IFMT(info.st_mode))
+        if kind is None:
+            raise self._tree.changed(path)
+        device = (os.major(info.st_rdev), os.minor(info.st_rdev))
+        member = Member(
+            name=_text(path),
+            kind=kind,
+            meta=self._meta(info, self._tree.attributes(path)),
+            link=_text(self._tree.link(path)) if kind == SYMLINK else "",
+            device=device if kind in (CHARACTER, BLOCK_DEVICE) else (0, 0),
+        )
+        self.batch += header(member)
+
+    def _lay_file(self, path: bytes, info: os.stat_result) -> Iterator[ReadableBuffer]:
+        fd = self._tree.open(path, info)
+        try:
+            meta = self._meta(info, self._tree.attributes(path, fd))
+            self.batch += header(Member(name=_text(path), kind=REGULAR, meta=meta, size=info.st_size))
+            left = info.st_size
+            while left:
+                size = self._tree.read(path, fd, self._space[:left])
+                if not size:
+                    raise self._tree.changed(path)
+                left -= size
+                if size < _BATCH:
+                    self.batch += self._space[:size]
+                    continue
+                yield self.batch
+                self.batch = bytearray()
+                yield self._space
+            self.batch += padding(info.st_size)
+            self._tree.check(path, fd, info)
+        finally:
+            os.close(fd)
+
+    def _meta(self, info: os.stat_result, attributes: Attributes) -> Meta:
+        time = info.st_mtime_ns if self._latest is None else min(info.st_mtime_ns, self._latest)
+        uid, gid = self._options.owner(info.st_uid, info.st_gid)
+        records = (
+            [(_XATTR + name, value) for name, value in unmapped(attributes, self._options.owner)]
+            if attributes
+            else []
+        )
+        if time % SECOND:
+            records.append((b"mtime", _decimal(time)))
+        return Meta(
+            mode=stat.S_IMODE(info.st_mode),
+            uid=uid,
+            gid=gid,
+            mtime=time // SECOND,
+            records=tuple(records),
+        )
+
+
+def _decimal(time: int) -> bytes:
+    """Nanoseconds as seconds, whose parts count away from zero."""
+    whole, part = divmod(abs(time), SECOND)
+    return b"%s%d.%09d" % (b"-" if time < 0 else b"", whole, part)
+
+
+def _text(path: bytes) -> str:
+    return path.decode("utf-8", "surrogateescape")
