@@ -19,7 +19,6 @@ from distore.unpack.listing import Listing
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from distore.errors import DistoreError
     from distore.oci.descriptor import Descriptor
     from distore.oci.digest import Digest
 
@@ -28,6 +27,16 @@ _MAX_FILE: Final = 256 * 1024 * 1024  # bytes of a file
 _MAX_TEXT: Final = 512 * 1024 * 1024  # and of what is packed in it
 _LEVEL: Final = 1
 _PARTIAL: Final = ".partial"
+# What taking apart damaged text raises.
+_DAMAGED: Final = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    zlib.error,
+)
 # Of a name in its one spelling; what no layer gives after ``tarmember.clean``.
 _UNCLEAN: Final = re.compile(r"(?:^|/)\.{0,2}(?:/|$)")
 
@@ -57,8 +66,8 @@ class ListingFiles:
             return None
         try:
             return _decoded(data[len(head) :])
-        except (ValueError, TypeError, KeyError, IndexError, OverflowError, zlib.error, _errors()):
-            return None  # damaged: the layer tells it again
+        except _DAMAGED:
+            return None  # the layer tells it again
 
     def put(self, layer: Descriptor, diff_id: Digest, listing: Listing) -> None:
         """Keep a listing; those of layers that are gone go."""
@@ -101,12 +110,6 @@ def _head(layer: Descriptor, diff_id: Digest) -> bytes:
 
 def _is_alive(pid: str) -> bool:
     return os.path.isdir(f"/proc/{pid[1:]}")
-
-
-def _errors() -> type[DistoreError]:
-    from distore.errors import DistoreError
-
-    return DistoreError
 
 
 def _encoded(listing: Listing) -> bytes:
