@@ -24,7 +24,10 @@ FIRST_INPUT: Final = 1024  # bytes
 
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
-_WBITS: Final = 31  # gzip, and nothing else (zlib.h, inflateInit2)
+_DEFLATE: Final = b"\x08"
+_FIXED: Final = 10  # bytes of a gzip header before what its flags tell of
+_HAS_TEXT, _HAS_CHECKSUM, _HAS_EXTRA, _HAS_NAME, _HAS_COMMENT = 1, 2, 4, 8, 16
+_MAX_HEADER: Final = 1024 * 1024  # bytes of a name and the like
 
 
 class Frame(Protocol):
@@ -48,7 +51,7 @@ class Frames:
 
     compression: str
     new: Callable[[], Frame] = field(repr=False)
-    error: type[Exception] = field(repr=False)
+    error: tuple[type[Exception], ...] = field(repr=False)
     padded: bool
 
 
@@ -67,10 +70,13 @@ def frames_of(head: bytes, *, subject: str) -> Frames | None:
     """
     compression = compression_of(head)
     if compression == GZIP:
-        return Frames(compression=GZIP, new=_Member, error=zlib.error, padded=True)
+        from isal import igzip_lib
+
+        damage: type[Exception] = igzip_lib.IsalError  # type: ignore[assignment]  # its stub says an instance
+        return Frames(compression=GZIP, new=_Member, error=(zlib.error, damage), padded=True)
     if compression == ZSTD:
         zstd = zstd_module(subject)
-        return Frames(compression=ZSTD, new=zstd.ZstdDecompressor, error=zstd.ZstdError, padded=False)
+        return Frames(compression=ZSTD, new=zstd.ZstdDecompressor, error=(zstd.ZstdError,), padded=False)
     return None
 
 
@@ -91,25 +97,69 @@ def zstd_module(subject: str) -> ModuleType:
 
 
 class _Member:
-    """A gzip member (RFC 1952, section 2.2)."""
+    """A gzip member (RFC 1952, section 2.2).
+
+    igzip wants the whole header at once, whatever its own documentation says (isal 1.9.1), so that the
+    header is read here.
+    """
 
     def __init__(self) -> None:
-        self._member = zlib.decompressobj(_WBITS)
-        self._tail = b""
-        self.needs_input = True
+        from isal import igzip_lib
+
+        self._body = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP_NO_HDR_VER)
+        self._head: bytes | None = b""  # None: its end is behind us
 
     @property
     def eof(self) -> bool:
-        return self._member.eof
+        return self._body.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return self._body.needs_input
 
     @property
     def unused_data(self) -> bytes:
-        return self._member.unused_data
+        return self._body.unused_data
 
     def decompress(self, data: ReadableBuffer, /, max_length: int = -1) -> bytes:
         """With ``data`` where input is needed, with nothing where it is not."""
-        plain = self._member.decompress(self._tail or data, max_length)
-        self._tail = self._member.unconsumed_tail
-        # What filled the room may have more behind it that zlib holds.
-        self.needs_input = not (self._tail or self.eof or len(plain) == max_length)
-        return plain
+        if self._head is not None:
+            self._head += data
+            end = _header_end(self._head)
+            if end is None:
+                if len(self._head) > _MAX_HEADER:
+                    raise zlib.error("a header without an end")
+                return b""
+            data, self._head = self._head[end:], None
+            if not data:
+                return b""
+        return self._body.decompress(data, max_length)
+
+
+def _header_end(head: bytes) -> int | None:
+    """Bytes of the header of a gzip member, None while its end is missing.
+
+    Raises:
+        zlib.error: It is none.
+    """
+    if not head.startswith(_GZIP_MAGIC[: len(head)]) or head[2:3] not in (b"", _DEFLATE):
+        raise zlib.error("no header")
+    if len(head) < _FIXED:
+        return None
+    flags, end = head[3], _FIXED
+    if flags & ~(_HAS_TEXT | _HAS_CHECKSUM | _HAS_EXTRA | _HAS_NAME | _HAS_COMMENT):
+        raise zlib.error("unknown flags")
+    if flags & _HAS_EXTRA:
+        end += 2 + int.from_bytes(head[end : end + 2], "little")
+    for flag in (_HAS_NAME, _HAS_COMMENT):
+        if flags & flag:
+            end = head.find(b"\0", end) + 1
+            if not end:
+                return None
+    if flags & _HAS_CHECKSUM:
+        end += 2
+        if end <= len(head) and int.from_bytes(head[end - 2 : end], "little") != (
+            zlib.crc32(head[: end - 2]) & 0xFFFF
+        ):
+            raise zlib.error("bad checksum of the header")
+    return end if end <= len(head) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import random
 import subprocess
 import sys
@@ -229,3 +230,64 @@ def test_the_usual_programs_read_it(compression: str, mixed: bytes, peer: Callab
     done = subprocess.run([peer(compression), "-dc"], input=packed, capture_output=True, check=True)
 
     assert done.stdout == mixed
+
+
+_PLAIN = random.Random(5).randbytes(3000) + bytes(5000)
+_BODY = gzip.compress(_PLAIN, mtime=0)[10:]
+
+
+def _head(flags: int, rest: bytes = b"") -> bytes:
+    head = b"\x1f\x8b\x08" + bytes([flags]) + b"\0\0\0\0\0\xff" + rest
+    return head + (zlib.crc32(head) & 0xFFFF).to_bytes(2, "little") if flags & 2 else head
+
+
+HEADS = {
+    "plain": _head(0),
+    "text": _head(1),
+    "name": _head(8, b"layer.tar\0"),
+    "everything": _head(31, b"\4\0abcd" + b"name\0" + b"comment\0"),
+    "large": _head(4, b"\xff\xff" + bytes(65535)),
+}
+
+
+class Steps:
+    """An Input that gives a few bytes at a time."""
+
+    def __init__(self, data: bytes, step: int) -> None:
+        self._source = io.BytesIO(data)
+        self._step = step
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        return self._source.readinto(buffer[: self._step])
+
+
+def _all(source: Decompressed, room: int) -> bytes:
+    space, out = memoryview(bytearray(room)), b""
+    while size := source.readinto(space):
+        out += space[:size]
+    return out
+
+
+@pytest.mark.parametrize("head", list(HEADS.values()), ids=list(HEADS))
+@pytest.mark.parametrize("step", [1, 3, 11, 1000, 1 << 20])
+def test_gzip_headers_are_read_in_whatever_pieces_they_come(head: bytes, step: int) -> None:
+    step = max(step, len(head) // 100)
+    data = head + _BODY + head + _BODY + bytes(7)
+
+    assert _all(Decompressed(Steps(data, step), subject="layer"), 1000) == 2 * _PLAIN
+
+
+@pytest.mark.parametrize(
+    "head", [b"\x1f\x8b\x07" + bytes(7), _head(32), _head(2)[:-2] + b"xx", _head(8, b"n" * (1 << 20))]
+)
+def test_a_gzip_header_that_is_none_is_damage(head: bytes) -> None:
+    with pytest.raises(DataLoss, match="layer: damaged gzip data"):
+        _all(Decompressed(io.BytesIO(head + _BODY), subject="layer"), 1000)
+
+
+@pytest.mark.parametrize("end", range(1, 12))
+def test_a_gzip_member_without_its_last_bytes_is_too_short(end: int) -> None:
+    data = _head(0) + _BODY
+
+    with pytest.raises(DataLoss, match="layer: the end is missing of its gzip data"):
+        _all(Decompressed(io.BytesIO(data[:-end]), subject="layer"), 1000)
