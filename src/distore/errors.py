@@ -5,6 +5,7 @@ The class tells the caller what to do next; it maps to the gRPC code of the same
     DistoreError
     ├── InvalidArgument        mend the call
     ├── NotFound               it is not there
+    │   └── CommandNotFound    a container has no such program
     ├── AlreadyExists          it is there: nothing left to do
     ├── FailedPrecondition     the state is not the one the call needs
     │   ├── SizeMismatch       not as many bytes as promised
@@ -16,7 +17,8 @@ The class tells the caller what to do next; it maps to the gRPC code of the same
     ├── DeadlineExceeded       took too long
     ├── Cancelled              somebody asked to stop
     ├── PermissionDenied       not allowed
-    │   └── ReadOnly           the file system or store takes no writes
+    │   ├── ReadOnly           the file system or store takes no writes
+    │   └── CommandNotExecutable   a container's program is none
     ├── Unauthenticated        credentials are missing or wrong
     ├── ResourceExhausted      make room or wait
     │   ├── DiskFull           no space left
@@ -49,6 +51,12 @@ class NotFound(DistoreError):
     """The named thing does not exist."""
 
     exit_code = 11
+
+
+class CommandNotFound(NotFound):
+    """The program that a container is to run is not in its files; ``dist run`` ends with 127, as a shell."""
+
+    exit_code = 30
 
 
 class AlreadyExists(DistoreError):
@@ -146,6 +154,12 @@ class ReadOnly(PermissionDenied):
     """The file system takes no writes."""
 
     exit_code = 26
+
+
+class CommandNotExecutable(PermissionDenied):
+    """What a container is to run is there, and no program; ``dist run`` ends with 126, as a shell."""
+
+    exit_code = 31
 
 
 class Unauthenticated(DistoreError):

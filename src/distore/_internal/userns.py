@@ -92,7 +92,8 @@ def overlap(maps: Sequence[IdMap]) -> bool:
 
 
 def enter(maps: Maps) -> None:
-    """Make this process, which must have one thread only, root of a new namespace with ``maps``.
+    """Make this process, which must have one thread only, root of a new namespace with ``maps``, and of a
+    mount namespace in it: what it mounts is seen by nobody else.
 
     Raises:
         PermissionDenied: The system does not let users do that.
@@ -109,7 +110,7 @@ def enter(maps: Maps) -> None:
     os.close(go[0])
     os.close(told[1])
     try:
-        unshare(CLONE_NEWUSER)
+        unshare(CLONE_NEWUSER | CLONE_NEWNS)
         os.write(go[1], b"1")
         with os.fdopen(told[0], "rb", closefd=False) as answer:
             text = answer.read()

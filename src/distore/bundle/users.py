@@ -3,18 +3,16 @@ config.md, "User")."""
 
 from __future__ import annotations
 
-import errno
-import os
-import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from distore._internal.oserrors import translate
-from distore.diff.safepath import Root, join
-from distore.errors import FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
+from distore.bundle.rootfile import opened, read_file
+from distore.errors import InvalidArgument, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from distore.diff.safepath import Root
 
 MAX_ID: Final = 0xFFFFFFFE  # the next one means "leave it" (setuid(2))
 MAX_FILE_SIZE: Final = 8 * 1024 * 1024  # bytes of passwd or group; shipped ones have 1 kB
@@ -23,7 +21,6 @@ MAX_GROUPS: Final = 65536  # that a process can be in (NGROUPS_MAX)
 _PASSWD: Final = b"etc/passwd"
 _GROUP: Final = b"etc/group"
 _SHOWN: Final = 60
-_MAX_LINKS: Final = 8  # of the file itself; those on the way are counted by Root
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +58,7 @@ def resolve_user(text: str, rootfs: str) -> User:
     name, colon, group = text.partition(":")
     if text and (not name or (colon and not group) or ":" in group or not text.isprintable()):
         raise InvalidArgument(f"user {text[:_SHOWN]!a}: want USER or USER:GROUP")
-    with _opened(rootfs) as root:
+    with opened(rootfs) as root:
         account = _account(root, name or "0", text)
         if colon:
             gid = _group(root, group, text)
@@ -69,13 +66,6 @@ def resolve_user(text: str, rootfs: str) -> User:
         others = sorted(_memberships(root, account.name)) if account.name else []
     groups = tuple(dict.fromkeys([account.gid, *others]))[:MAX_GROUPS]
     return User(uid=account.uid, gid=account.gid, groups=groups, home=_home(account))
-
-
-def _opened(rootfs: str) -> Root:
-    try:
-        return Root(rootfs)
-    except OSError as error:
-        raise translate(error, f"root {rootfs}") from error
 
 
 def _home(account: _Account) -> str | None:
@@ -144,57 +134,6 @@ def _lines(root: Root, path: bytes, *, at_least: int) -> Iterator[list[bytes]]:
 
 
 def _read(root: Root, path: bytes) -> bytes:
-    """A file of the image, "" when it is not there. Nothing is opened that is no plain file: a FIFO or
-    a device would hold us."""
-    shown = f"/{path.decode()} of the image"
-    try:
-        fd = _open(root, path, shown)
-        if fd is None:
-            return b""
-        try:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise FailedPrecondition(f"{shown}: not a file")
-            with os.fdopen(os.dup(fd), "rb") as file:
-                data = file.read(MAX_FILE_SIZE + 1)
-        finally:
-            os.close(fd)
-    except OSError as error:
-        raise translate(error, shown) from error
-    if len(data) > MAX_FILE_SIZE:
-        raise ResourceExhausted(f"{shown}: more than {MAX_FILE_SIZE} bytes")
-    return data
-
-
-def _open(root: Root, path: bytes, shown: str) -> int | None:
-    """A descriptor of a plain name, links followed within the root; None: it is not there."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-    at: bytes | None = b""
-    for _ in range(_MAX_LINKS):
-        folder, _, name = path.rpartition(b"/")
-        at = _folder(root, b"" if path.startswith(b"/") else at or b"", folder)
-        if at is None:
-            return None
-        if name in (b"", b".", b".."):
-            raise FailedPrecondition(f"{shown}: not a file")
-        parent = root.folder(at)
-        try:
-            return os.open(name, flags, dir_fd=parent)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            if error.errno == errno.ENXIO:  # a socket
-                raise FailedPrecondition(f"{shown}: not a file") from error
-            if error.errno != errno.ELOOP:
-                raise
-        path = os.readlink(name, dir_fd=parent)
-    raise FailedPrecondition(f"{shown}: too many links")
-
-
-def _folder(root: Root, at: bytes, path: bytes) -> bytes | None:
-    """The real path of a folder as seen from the real path ``at``; ``..`` of the root is the root."""
-    real: bytes | None = at
-    for part in path.split(b"/"):
-        if real is None or part in (b"", b"."):
-            continue
-        real = real.rpartition(b"/")[0] if part == b".." else root.real(join(real, part), make=None)
-    return real
+    """A file of the image, "" when it is not there."""
+    data = read_file(root, path, limit=MAX_FILE_SIZE)
+    return b"" if data is None else data

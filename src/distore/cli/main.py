@@ -176,8 +176,10 @@ def _run(words: list[str]) -> int:
         raise NotFound(f"no verb {name[:40]!r}{_suggestion(name)}; dist --help lists them")
     parser = parser_of(name)
     try:
-        # Options before the verb count too; intermixed, so that --root may stand anywhere.
-        args = parser.parse_intermixed_args([*before, *rest])
+        # Options before the verb count too; intermixed, so that --root may stand anywhere, but where the
+        # rest of the line is another program's.
+        parse = parser.parse_args if hasattr(load(name), "REST") else parser.parse_intermixed_args
+        args = parse([*before, *rest])
     except SystemExit:  # --help
         return 0
     return _act(name, args)

@@ -30,6 +30,7 @@ VERBS: Final[Mapping[str, str]] = {
     "cat": "write files of an image to standard output",
     "cp": "copy a file or a folder out of an image",
     "diff": "show which files differ between two images, and their sizes",
+    "run": "run a container of an image with runc or crun, in the foreground",
     "df": "show what images, and all else in the store, need on the disk",
     "import": "bring the images of an archive or a layout into the store",
     "convert": "make an image with other compression, media types or platforms",
