@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from distore._internal import mountapi
 from distore._internal.oserrors import translate
 from distore.errors import (
     FailedPrecondition,
@@ -65,6 +66,17 @@ _PROPAGATION: Final = {
     "rslave": _SLAVE | _REC,
     "rshared": _SHARED | _REC,
 }
+# MS_* -> MOUNT_ATTR_* (linux/mount.h)
+_ATTRIBUTES: Final = {
+    _RDONLY: 1,
+    _NOSUID: 2,
+    _NODEV: 4,
+    _NOEXEC: 8,
+    _NOATIME: 0x10,
+    _STRICTATIME: 0x20,
+    _NODIRATIME: 0x80,
+}
+MAX_LAYERS: Final = 500  # lower folders of one overlay (OVL_MAX_STACK)
 _DETACH: Final = 2  # MNT_DETACH
 _NOFOLLOW: Final = 8  # UMOUNT_NOFOLLOW
 _MAX_DATA: Final = 4095  # bytes of options that a file system reads itself: a page (mount(2))
@@ -124,11 +136,12 @@ def mount(what: Mount) -> None:
     """Mount it; nothing is when this raises.
 
     A bind mount takes its other flags in a second call, as the kernel has it: only then is it read-only.
+    An overlay may have more layers than a page of options can name.
 
     Raises:
         PermissionDenied: Without root.
         NotFound, FailedPrecondition: Source or target is missing, or not what the type needs.
-        ResourceExhausted: More options than the system takes.
+        ResourceExhausted: More options than the system takes, or more layers.
         InvalidArgument: A NUL in one of the words.
         Unimplemented: No such file system here.
     """
@@ -235,6 +248,11 @@ def _parsed(options: Iterable[str]) -> tuple[int, list[int], str]:
 
 
 def _mount(what: Mount, flags: int, data: str) -> None:
+    if what.type == "overlay" and not flags & _REMOUNT and data:
+        lowers = _lowers(what, data)
+        if len(os.fsencode(data)) > _MAX_DATA:
+            _mount_long(what, flags, data, lowers)
+            return
     call = _libc().mount
     call.argtypes = (*(ctypes.c_char_p,) * 3, ctypes.c_ulong, ctypes.c_char_p)
     encoded = _word(data)
@@ -242,6 +260,51 @@ def _mount(what: Mount, flags: int, data: str) -> None:
         raise ResourceExhausted(f"mount {what.target}: options of {len(encoded)} bytes, not over {_MAX_DATA}")
     words = [_word(word) for word in (what.source, what.target, what.type)]
     _called(lambda: call(*words, flags, encoded or None), what.target, doing="mount")
+
+
+def _lowers(what: Mount, data: str) -> list[str]:
+    """The lower folders of an overlay, escaped as they are."""
+    for option in mountapi.split(data, ","):
+        if option.startswith("lowerdir="):
+            lowers = mountapi.split(option.removeprefix("lowerdir="), ":")
+            if len(lowers) > MAX_LAYERS:
+                raise ResourceExhausted(
+                    f"mount {what.target}: {len(lowers)} layers; overlayfs takes {MAX_LAYERS},"
+                    " the snapshotter native any number"
+                )
+            return lowers
+    return []
+
+
+def _mount_long(what: Mount, flags: int, data: str, lowers: list[str]) -> None:
+    """An overlay whose options are longer than a page."""
+    others = [option for option in mountapi.split(data, ",") if not option.startswith("lowerdir=")]
+    pairs = [option.partition("=") for option in others]
+    overlay = mountapi.Overlay(
+        source=what.source,
+        target=what.target,
+        lowers=[mountapi.plain(lower) for lower in lowers],
+        options=[(key, value if equals else None) for key, equals, value in pairs],
+        attributes=sum(attribute for flag, attribute in _ATTRIBUTES.items() if flags & flag),
+        is_read_only=bool(flags & _RDONLY),
+    )
+    for word in (what.source, what.target, data):
+        _word(word)
+    try:
+        if "" not in lowers and mountapi.mount_layers(overlay):
+            return
+    except OSError as error:
+        raise translate(error, f"mount {what.target}") from error
+    folder = os.path.commonpath([os.path.dirname(lower) for lower in overlay.lowers])
+    short = ":".join(escaped(os.path.relpath(lower, folder), colon=True) for lower in overlay.lowers)
+    data = ",".join((*others, f"lowerdir={short}"))
+    if (size := len(os.fsencode(data))) > _MAX_DATA:
+        raise ResourceExhausted(
+            f"mount {what.target}: options of {size} bytes for {len(lowers)} layers, not over {_MAX_DATA};"
+            " Linux 6.5 takes more"
+        )
+    absolute = Mount(type=what.type, source=what.source, target=os.path.abspath(what.target))
+    mountapi.in_folder(folder, lambda: _mount(absolute, flags, data))
 
 
 def _called(call: Callable[[], int], target: str, *, doing: str) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 from typing import TYPE_CHECKING, Final
 
+from distore._internal.mountapi import plain, split
 from distore.mount import mounts, mounts_everywhere
 
 if TYPE_CHECKING:
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from distore.mount import Mounted
 
 _LAYERS: Final = ("upperdir", "workdir", "lowerdir", "lowerdir+", "datadir+")
-_BETWEEN: Final = re.compile(r"(?<!\\)(?:\\\\)*:")
 
 
 def mounted(folder: str) -> set[int]:
@@ -31,11 +30,6 @@ def mounted(folder: str) -> set[int]:
         if one.device == device:
             found.add(_below(root, one.root))
     return found - {-1}
-
-
-def shown_by(folder: str, number: int) -> bool:
-    """Whether a mount shows, or has as a layer, that folder below ``folder``."""
-    return number in mounted(folder)
 
 
 def _place(real: str) -> tuple[str, str]:
@@ -58,16 +52,11 @@ def _layers(one: Mounted) -> Iterator[str]:
     for option in one.super_options:
         name, _, value = option.partition("=")
         if name in _LAYERS:
-            parts = _split(value) if name == "lowerdir" else (value,)
-            yield from (re.sub(r"\\(.)", r"\1", part) for part in parts)
-
-
-def _split(value: str) -> list[str]:
-    parts, start = [], 0
-    for found in _BETWEEN.finditer(value):
-        parts.append(value[start : found.end() - 1])
-        start = found.end()
-    return [part for part in (*parts, value[start:]) if part]
+            if name == "lowerdir":
+                yield from (plain(part) for part in split(value, ":") if part)
+            else:
+                yield value
+                yield plain(value)
 
 
 def _below(folder: str, path: str) -> int:
