@@ -19,6 +19,7 @@ from distore.content.local import ingests
 from distore.content.local.schema import TRIGGERS
 from distore.errors import DataLoss, DistoreError, Unavailable
 from distore.gc import Mark, batches
+from distore.leases import SNAPSHOTS
 from distore.metadata.graph import Graph, lock_fields
 from distore.oci.digest import Digest
 
@@ -45,8 +46,9 @@ _TICK: Final = 0.001  # seconds between them
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Removed:
-    """What a pass removed (or would): ``kind`` is content, image, lease or ingest, ``key`` its digest,
-    name, id or ref. ``freed``: bytes on the disk; 0 while another namespace has the blob."""
+    """What a pass removed (or would): ``kind`` is content, image, lease, ingest or snapshot, ``key`` its
+    digest, name, id, ref or SNAPSHOTTER/KEY. ``freed``: bytes on the disk; 0 while another namespace has
+    the blob."""
 
     kind: str
     namespace: str
@@ -56,11 +58,12 @@ class Removed:
 
 @dataclass(slots=True, kw_only=True)
 class Collected:
-    """What a pass came to: blobs kept, blobs removed, other records removed, bytes freed, and the
-    milliseconds of its two halves."""
+    """What a pass came to: blobs kept, blobs removed, snapshots removed, other records removed, bytes
+    freed, and the milliseconds of its two halves."""
 
     kept: int = 0
     removed: int = 0
+    snapshots: int = 0
     records: int = 0
     freed: int = 0
     mark_ms: int = 0
@@ -94,16 +97,17 @@ class Collector:
     def collect(self, *, dry_run: bool = False, older_than: float = 0.0) -> Iterator[Removed]:
         """Remove what nothing reaches, and give each of it once it is gone; ``summary`` is filled meanwhile.
 
-        No image, no live lease, no ingest under way and no label leads to it. A blob whose file is
-        younger than the call stays in any case: its program may be about to name it.
+        No image, no live lease, no ingest under way, no label and no mount leads to it. A blob or a
+        snapshot that is younger than the call stays in any case: its program may be about to name it.
 
         Args:
             dry_run: Only say what would go; changes nothing and holds nothing.
-            older_than: Seconds that a blob's file must at least have.
+            older_than: Seconds that a blob's file, or a snapshot, must at least have.
         Raises:
             Unavailable: Another collector runs; names it.
         """
         from distore.metadata.leftovers import Leftovers
+        from distore.metadata.snapshotsweep import SnapshotSweep
         from distore.metadata.sweep import Sweep
 
         self.summary = Collected()
@@ -112,6 +116,7 @@ class Collector:
         with self._pass(dry_run=dry_run, older_than=older_than) as run:
             yield from self._counted(Leftovers(run).remove())
             yield from self._counted(Sweep(run).remove())
+            yield from self._counted(SnapshotSweep(run).remove())
         if not dry_run:
             self._note_pass()
 
@@ -190,6 +195,8 @@ class Collector:
         for each in removed:
             if each.kind == "content":
                 self.summary.removed += 1
+            elif each.kind == "snapshot":
+                self.summary.snapshots += 1
             else:
                 self.summary.records += 1
             self.summary.freed += each.freed
@@ -209,6 +216,7 @@ class Pass:
         self.summary = Collected()
         self.cutoff = 0  # nanoseconds: blobs whose file changed since are left alone
         self.spares_young = False  # there are such already
+        self.young_from = _LATER  # microseconds: snapshots made since are left alone
         self.mark = Mark(graph.refs)
         self._seq = 0
         self._began = round(graph.now * 1_000_000)  # what the row of gc_run says while it is this one's
@@ -221,11 +229,13 @@ class Pass:
         if self.dry_run:
             # Whatever is seen is older than the call, or nearly: nothing was written to tell the time by.
             self.cutoff = round(self.graph.now * 1e9) - age if age else _LATER
+            self.young_from = self._began - age // 1000 if age else _LATER
             yield
             return
         lock = self._lock()
         try:
             self.cutoff = self._file_time(lock) - age
+            self.young_from = self._began - age // 1000
             self._note_touched(True)
             try:
                 yield
@@ -242,6 +252,9 @@ class Pass:
         for some in batches(self.graph.roots(), _ROOTS_AT_ONCE):
             self.mark.add(node for node, _ in some)
             self.mark.run()
+        if self.young_from != _LATER:
+            self.mark.add(self.graph.snapshots.young(self.young_from))
+            self.mark.run()
         if self.spares_young:
             from distore.metadata.sweep import Sweep
 
@@ -251,7 +264,7 @@ class Pass:
         self.pause(0.0)
 
     def is_reached(self, kind: str, namespace: str, key: str) -> bool:
-        """Whether an image or a blob is marked, be it flat."""
+        """Whether an image, a blob or a snapshot is marked, be it flat."""
         return any(node in self.mark.reached for node in self.graph.forms(kind, namespace, key))
 
     @contextmanager
@@ -302,11 +315,13 @@ class Pass:
         if full in mark.reached:
             return
         is_kept = any(node in mark.reached for node in graph.keepers(kind, namespace, key))
-        if is_kept or graph.is_root(kind, namespace, key) or self._is_young(kind, key):
+        if is_kept or graph.is_root(kind, namespace, key) or self._is_young(kind, namespace, key):
             mark.add((full,))
 
-    def _is_young(self, kind: str, key: str) -> bool:
-        """Whether it is a blob that stays because it is new: what it names stays with it."""
+    def _is_young(self, kind: str, namespace: str, key: str) -> bool:
+        """Whether it stays because it is new: what it names stays with it."""
+        if kind.startswith(SNAPSHOTS):
+            return self.graph.snapshots.is_young(kind, namespace, key, self.young_from)
         try:
             there = os.stat(self.store.paths.blob(Digest(key))) if kind == "content" else None
         except FileNotFoundError:

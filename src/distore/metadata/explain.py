@@ -141,6 +141,8 @@ def _first_steps(store: LocalStore, graph: Graph, root: bytes, reason: str | Non
     """What makes the first one of a path a root, unless it is an image."""
     if reason is None:
         return []
+    if reason == "mount":
+        return [Step(kind="mount", name=key_of(root))]
     if reason == "ingest":
         return [Step(kind="ingest", name=key_of(root))]
     kind, _, name = reason.partition(" ")

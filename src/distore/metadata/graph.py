@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from distore._internal import filelock
 from distore.content.local import ingests
 from distore.content.local.paths import Paths
-from distore.leases import EXPIRE, FLAT
+from distore.leases import EXPIRE, FLAT, SNAPSHOTS
 from distore.metadata.leases import lock_name
 from distore.metadata.nodes import (
     CONTENT,
     FLAT_IMAGE,
+    FLAT_SNAPSHOT,
     IMAGE,
     INGEST,
     SNAPSHOT,
@@ -23,6 +24,7 @@ from distore.metadata.nodes import (
     expiry,
     key_of,
 )
+from distore.metadata.snapshotnodes import SnapshotNodes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -45,6 +47,7 @@ _IS_EXPIRING: Final = "key >= 'containerd.io/gc.expire' AND key < 'containerd.io
 _ANY_BREF: Final = (
     f"SELECT EXISTS (SELECT 1 FROM content_labels INDEXED BY content_brefs WHERE {_IS_BREF})"  # noqa: S608
     f" OR EXISTS (SELECT 1 FROM image_labels INDEXED BY image_brefs WHERE {_IS_BREF})"
+    f" OR EXISTS (SELECT 1 FROM snapshot_labels INDEXED BY snapshot_brefs WHERE {_IS_BREF})"
 )
 _IMAGES: Final = (
     "SELECT namespace, name FROM images WHERE (namespace, name) > (?, ?) ORDER BY namespace, name LIMIT ?"
@@ -52,6 +55,11 @@ _IMAGES: Final = (
 _ROOTS: Final = (
     "SELECT key, namespace, digest, value FROM content_labels"
     " WHERE {} AND (key, namespace, digest) > (?, ?, ?) ORDER BY key, namespace, digest LIMIT ?"
+)
+_SNAPSHOT_ROOTS: Final = (
+    "SELECT key, namespace, snapshotter, name, value FROM snapshot_labels WHERE {} AND"
+    " (key, namespace, snapshotter, name) > (?, ?, ?, ?)"
+    " ORDER BY key, namespace, snapshotter, name LIMIT ?"
 )
 _LEASES: Final = (
     "SELECT namespace, id, owned,"
@@ -91,6 +99,7 @@ class Graph:
         now: float,
     ) -> None:
         self.nodes = Nodes()
+        self.snapshots = SnapshotNodes(database, self.nodes, paths.snapshots)
         self.database = database
         self.paths = paths
         self.now = now
@@ -107,6 +116,7 @@ class Graph:
             yield from ((node, f"lease {held.id}") for node in self.resources(held))
         yield from self._image_roots()
         yield from self._labelled_roots()
+        yield from self._snapshot_roots()
         for namespace, paths in self.ingests():
             if (ref := ingests.note(paths.ref)) is not None and not is_abandoned(paths, self.now):
                 yield self.nodes.other(INGEST, namespace, ref), "ingest"
@@ -163,6 +173,16 @@ class Graph:
                 if node is not None and self._makes_root(key, value):
                     yield node, f"label {key}"
 
+    def _snapshot_roots(self) -> Iterator[tuple[bytes, str]]:
+        for condition in (_IS_ROOT, _IS_EXPIRING):
+            statement = _SNAPSHOT_ROOTS.format(condition)
+            for row in self.pages(statement, ("", "", "", ""), (0, 1, 2, 3)):
+                key, namespace, snapshotter, name, value = map(str, row)
+                if self._makes_root(key, value):
+                    yield self.snapshots.node(namespace, snapshotter, name), f"label {key}"
+        # What is mounted stays, with what it lies on: nothing is removed under a mount.
+        yield from ((node, "mount") for node in self.snapshots.mounted())
+
     def _makes_root(self, key: str, value: str) -> bool:
         if key.startswith(ROOT_LABEL):
             return True
@@ -192,6 +212,8 @@ class Graph:
                 yield from self._targets(namespace, group, flat=True)
             elif kind == INGEST:
                 yield from self._expected(namespace, group)
+            elif kind in (SNAPSHOT, FLAT_SNAPSHOT):
+                yield from self.snapshots.edges(namespace, group)
             if has_brefs and kind in (CONTENT, IMAGE, SNAPSHOT):
                 yield from self._attached(namespace, group)
 
@@ -239,17 +261,18 @@ class Graph:
                 child = self._node(table, namespace, str(owner))
                 if keeper in kept and child is not None:
                     yield keeper, child
+        yield from (pair for pair in self.snapshots.attached(namespace, keys) if pair[0] in kept)
 
     # What changed meanwhile
 
     def is_root(self, kind: str, namespace: str, key: str) -> bool:
-        """Whether an image or a blob is a root by itself now.
+        """Whether an image, a blob or a snapshot is a root by itself now.
 
         Args:
-            kind: image or content.
+            kind: image, content or snapshots/NAME.
         """
         labels = self._labels(kind, namespace, key)
-        if kind == "content":
+        if kind != "image":
             return any(self._makes_root(name, value) for name, value in labels)
         if any(name == EXPIRE and self._has_expired(value) for name, value in labels):
             return False
@@ -257,7 +280,7 @@ class Graph:
         return bool(self.database.query(there, namespace, key))
 
     def keepers(self, kind: str, namespace: str, key: str) -> Iterator[bytes]:
-        """What an image or a blob stays as long as, by its labels."""
+        """What an image, a blob or a snapshot stays as long as, by its labels."""
         for name, value in self._labels(kind, namespace, key):
             if name.startswith(_BREF):
                 node = self.nodes.named(namespace, name.removeprefix(_BREF), value)
@@ -265,7 +288,9 @@ class Graph:
                     yield node
 
     def forms(self, kind: str, namespace: str, key: str) -> list[bytes]:
-        """The full and the flat node of an image or a blob; none for anything else."""
+        """The full and the flat node of an image, a blob or a snapshot; none for anything else."""
+        if kind.startswith(SNAPSHOTS):
+            return self.snapshots.forms(kind, namespace, key)
         if kind == "image":
             return [self.nodes.other(IMAGE, namespace, key, flat=flat) for flat in (False, True)]
         if kind != "content":
@@ -274,6 +299,8 @@ class Graph:
         return [node for node in found if node is not None]
 
     def _labels(self, kind: str, namespace: str, key: str) -> list[tuple[str, str]]:
+        if kind.startswith(SNAPSHOTS):
+            return self.snapshots.labels(kind, namespace, key)
         column = "digest" if kind == "content" else "name"
         statement = f"SELECT key, value FROM {kind}_labels WHERE namespace = ? AND {column} = ?"  # noqa: S608
         return [(str(name), str(value)) for name, value in self.database.query(statement, namespace, key)]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 POLICIES: Final = (SHARED, ISOLATED)
 # What a namespace is made of, as messages call it. The default one is left out, so that the index
 # over the content of all others serves.
-_PARTS: Final = (("blob", "content"), ("image", "images"), ("lease", "leases"))
+_PARTS: Final = (("blob", "content"), ("image", "images"), ("lease", "leases"), ("snapshot", "snapshots"))
 _MADE: Final = "SELECT name FROM namespaces"
 _ADD: Final = "INSERT OR IGNORE INTO namespaces (name, created) VALUES (?, ?)"
 _REMOVE: Final = "DELETE FROM namespaces WHERE name = ?"

@@ -21,6 +21,7 @@ SNAPSHOT: Final = b"s"
 _FLAT: Final = {CONTENT: b"C", IMAGE: b"I", SNAPSHOT: b"S", INGEST: INGEST}
 FLAT_CONTENT: Final = _FLAT[CONTENT]
 FLAT_IMAGE: Final = _FLAT[IMAGE]
+FLAT_SNAPSHOT: Final = _FLAT[SNAPSHOT]
 _WIDTH: Final = 3  # bytes of a namespace's number
 _HEAD: Final = 1 + _WIDTH
 _ALGORITHMS: Final = {length // 2: f"{name}:" for name, length in HEX_LENGTHS.items()}

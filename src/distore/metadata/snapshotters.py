@@ -27,7 +27,7 @@ def open_snapshotter(metadata: Metadata, name: str | None) -> Snapshotter:
     Raises:
         InvalidArgument: Another name.
     """
-    folder = os.path.join(metadata.content.root, "snapshots")
+    folder = metadata.content.paths.snapshots
     if name is None:
         name = "native" if supported(os.path.join(folder, "overlayfs")) else "overlayfs"
     driver = DRIVERS.get(name)

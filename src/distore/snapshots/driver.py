@@ -10,7 +10,6 @@ from distore.content.rules import check_labels
 from distore.errors import FailedPrecondition, Unavailable
 from distore.snapshots import filetree
 from distore.snapshots.folders import Folders
-from distore.snapshots.inuse import mounted
 from distore.snapshots.snapshotter import Kind
 
 if TYPE_CHECKING:
@@ -108,10 +107,10 @@ class Driver:
     def remove(self, key: str, /) -> None:
         record = self._records.get(key)
         with translated(f"snapshot {key}"):
-            if self._shown(record, self._parents(record)) in mounted(self._folders.path):
+            if self._shown(record, self._parents(record)) in self._folders.used():
                 raise Unavailable(f"snapshot {key}: is mounted; unmount it first")
             removed = self._records.remove(key)
-            self._folders.remove(removed.id)
+            self._folders.remove(removed.id, used=self._folders.used())
 
     def walk(self, *filters: str) -> Iterator[Info]:
         return self._records.walk(*filters)

@@ -81,12 +81,19 @@ class Folders:
         fsops.sync_directory(os.path.join(self.path, str(id)))
         fsops.sync_directory(self.path)
 
-    def remove(self, id: int) -> int:
+    def used(self) -> set[int]:
+        """The numbers of those that somebody has mounted."""
+        return mounted(self.path)
+
+    def remove(self, id: int, *, used: set[int]) -> int:
         """Remove the files of a snapshot whose record is gone; the bytes that this freed.
 
         Nothing happens while somebody has them mounted, or removes them: ``sweep`` takes what is left.
+
+        Args:
+            used: Looked at after the record was removed.
         """
-        if id in mounted(self.path):
+        if id in used:
             return 0
         claim = self._claimed(str(id))
         if claim is None:
@@ -123,7 +130,7 @@ class Folders:
         strays = [name for name in names if _GONE in name or (name.isdecimal() and int(name) not in known)]
         if not strays:
             return 0
-        used, freed = mounted(self.path), 0
+        used, freed = self.used(), 0
         for name in strays:
             id = None if _GONE in name else int(name)
             if id in used or (claim := self._claimed(name)) is None:

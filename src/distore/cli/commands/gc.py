@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from distore.cli.output import Output
     from distore.metadata.collector import Collected, Removed
 
-SUMMARY: Final = "remove the blobs that no image, lease or label needs"
+SUMMARY: Final = "remove the blobs and snapshots that no image, lease or label needs"
 EXAMPLES: Final = (
     "dist gc --dry-run",
     "dist gc --older-than 24h",
@@ -28,7 +28,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Looks at all namespaces. A blob is kept by the name of an image, a live lease, a label"
         " containerd.io/gc.root, or a document that is kept. In a store that was filled with dist ingest"
-        " or dist fetch nothing names the blobs: there dist gc removes them all."
+        " or dist fetch nothing names the blobs: there dist gc removes them all. Snapshots are kept in the"
+        " same way, and while they are mounted."
     )
     parser.add_argument("--dry-run", action="store_true", help="only say what would go")
     parser.add_argument(
@@ -36,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=duration,
         default=0.0,
         metavar="D",
-        help="only blobs that have been there for so long (default: 0)",
+        help="only blobs and snapshots that have been there for so long (default: 0)",
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="print only the digests")
     parser.add_argument(
@@ -80,13 +81,20 @@ def _show(each: Removed, args: argparse.Namespace, out: Output) -> None:
         out.note(f"dist: {verb} {_NAMES[each.kind]} {printable(each.key)}")
 
 
-_NAMES: Final = {"image": "expired image", "lease": "dead lease", "ingest": "abandoned ingest"}
+_NAMES: Final = {
+    "image": "expired image",
+    "lease": "dead lease",
+    "ingest": "abandoned ingest",
+    "snapshot": "snapshot",
+}
 
 
 def _summary(summary: Collected, *, dry_run: bool) -> str:
     verb = "would remove" if dry_run else "removed"
     blobs = f"{summary.removed} blob{'' if summary.removed == 1 else 's'}"
     seconds = (summary.mark_ms + summary.sweep_ms) / 1000
+    if summary.snapshots:
+        blobs += f" and {summary.snapshots} snapshot{'' if summary.snapshots == 1 else 's'}"
     return f"{verb} {blobs}, {human_size(summary.freed)}; kept {summary.kept}; {seconds:.1f} s"
 
 

@@ -32,6 +32,7 @@ class Paths:
         self.database = os.path.join(self.root, DATABASE)
         self.namespaces = os.path.join(self.root, "namespaces")  # there may be others than the default one
         self.leases = os.path.join(self.root, "leases")
+        self.snapshots = os.path.join(self.root, "snapshots")
         self.collecting = os.path.join(self.root, "gc.lock")
 
     def blob(self, digest: Digest) -> str:
