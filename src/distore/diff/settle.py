@@ -31,7 +31,7 @@ class Open:
         untold: Folders of which the layer does not tell; they are below, or new.
         weak: Names that are there only because they are below.
         clear: Folders in which nothing of lower layers is seen.
-        whiteouts: Names that are hidden. Some may be something else by now.
+        whiteouts: Names in folders of the upper one that are hidden, unless they are something else by now.
     """
 
     times: tuple[int, int]
@@ -107,10 +107,7 @@ class Settling:
                 self._drop(os.unlink, path)
 
     def _is_whiteout(self, path: bytes) -> bool:
-        try:
-            info = self._root.stat(path)
-        except (FileNotFoundError, NotADirectoryError):
-            return False
+        info = self._root.stat(path)
         return info is not None and is_whiteout(info)
 
     def _drop_folders(self, ends: Open) -> None:

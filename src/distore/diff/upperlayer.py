@@ -73,6 +73,9 @@ class UpperLaying(Laying):
                 self._maker.finish(fd, meta)
             finally:
                 os.close(fd)
+        # Those in folders that went, or became something else, are gone.
+        gone = {path for path in self.open.whiteouts if path.rpartition(b"/")[0] not in self._folders}
+        self.open.whiteouts -= gone
         if self._below is not None:
             settling = Settling(
                 self._root, self._below, self._options, self._subject, attributes=self._attributes
@@ -179,12 +182,14 @@ class UpperLaying(Laying):
         parent, _, base = path.rpartition(b"/")
         os.mknod(base, stat.S_IFCHR, os.makedev(0, 0), dir_fd=self._root.folder(parent))
         self.open.whiteouts.add(path)
+        self._real.clear()  # it may hide a link of lower layers that a name led through
 
     def _clear_folder(self, folder: bytes) -> None:
         """Hide what lower layers have in a folder of this one."""
         if self._is_clear(folder):
             return
         self._clear.add(folder)
+        self._real.clear()  # as in _mark
         waiting = [folder]
         while waiting:
             at = waiting.pop()
