@@ -72,6 +72,16 @@ def make_image(folder: Path, name: str, sizes: Sequence[int]) -> Image:
     """An OCI layout with one image under the tag 1, whose layers have these sizes in bytes."""
     blobs = folder / "blobs" / "sha256"
     blobs.mkdir(parents=True)
+    found = []
+    for size in sizes:
+        found.append(_write(folder / "layer", size))
+        (folder / "layer").rename(blobs / found[-1][0])
+    return describe_image(folder, name, found)
+
+
+def describe_image(folder: Path, name: str, layer_digests: Sequence[tuple[str, str]]) -> Image:
+    """Make a layout of ``folder``, which has the layers; of each the hex digests, and of what is in it."""
+    blobs = folder / "blobs" / "sha256"
 
     def described(kind: str, digest: str) -> dict[str, object]:
         size = (blobs / digest).stat().st_size
@@ -83,13 +93,8 @@ def make_image(folder: Path, name: str, sizes: Sequence[int]) -> Image:
         (blobs / digest).write_bytes(data)
         return described(kind, digest)
 
-    layers, diff_ids = [], []
-    for size in sizes:
-        digest, plain = _write(folder / "layer", size)
-        (folder / "layer").rename(blobs / digest)
-        layers.append(described(LAYER, digest))
-        diff_ids.append(f"sha256:{plain}")
-    rootfs = {"type": "layers", "diff_ids": diff_ids}
+    layers = [described(LAYER, digest) for digest, _ in layer_digests]
+    rootfs = {"type": "layers", "diff_ids": [f"sha256:{plain}" for _, plain in layer_digests]}
     config = put(CONFIG, {"architecture": "amd64", "os": "linux", "rootfs": rootfs})
     document = {"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers}
     root = {**put(MANIFEST, document), "annotations": {"org.opencontainers.image.ref.name": "1"}}

@@ -1,0 +1,295 @@
+"""How long until an image is files, out of a store and out of a registry, beside umoci, tar, ctr and podman?
+
+``--rounds N`` runs of each (3), ``--scale F`` to make the images smaller, ``--only one|large|pull``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import measure
+import peers
+import rootfs
+import transfer
+from transfer import MB
+
+# Bytes of files in the layers; compressed it is 0.56 of that: the blobs of transfer.LARGE.
+LARGE = tuple(int(mb * 1.774) for mb in transfer.LARGE)  # MB
+ONE = (355,)  # MB
+NEEDED = ("umoci", "skopeo", "containerd", "ctr", "podman", "docker-registry", "tar")
+PARTS = ("one", "large", "pull")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """Seconds by the clock and of CPU, the largest process in bytes, and seconds that a sync takes then."""
+
+    seconds: float
+    cpu: float
+    peak: int
+    sync: float = 0
+
+
+# What is measured; it is given an empty folder of its own and makes ready before it starts the clock.
+Contender = Callable[[Path], Cost]
+
+
+def timed(command: Sequence[str], env: Mapping[str, str] | None = None) -> Cost:
+    """Run it, and what it starts; output is thrown away."""
+    os.sync()  # nobody pays for what another left to be written
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, **(env or {})},
+    )
+    try:
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - started
+        process.returncode = os.waitstatus_to_exitcode(status)
+    finally:
+        if process.returncode is None:  # Ctrl-C
+            process.kill()
+            process.wait()
+    if process.returncode:
+        raise SystemExit(f"{shlex.join(command)}: exit status {process.returncode}")
+    return Cost(seconds=seconds, cpu=usage.ru_utime + usage.ru_stime, peak=usage.ru_maxrss * 1024)
+
+
+def quietly(command: Sequence[str]) -> None:
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def with_daemon(daemon: peers.Containerd, words: Sequence[str]) -> Cost:
+    """A run of ctr: the CPU of both processes, the sum of their peaks."""
+    before = daemon.cpu()
+    cost = timed(daemon.command(*words))
+    return replace(cost, cpu=cost.cpu + daemon.cpu() - before, peak=cost.peak + daemon.peak())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unpacking:
+    """An image in a layout, and the ways from there to files."""
+
+    image: peers.Image
+
+    @property
+    def source(self) -> str:
+        return f"{self.image.folder}:1"
+
+    @property
+    def name(self) -> str:
+        return f"r.example/{self.image.name}:1"
+
+    def contenders(self) -> dict[str, Contender]:
+        raw = ["umoci", "raw", "unpack", "--image", self.source]
+        bundle = ["umoci", "unpack", "--image", self.source]
+        return {
+            "`dist unpack`, overlayfs": lambda folder: self.dist(
+                folder, "unpack", "--snapshotter", "overlayfs"
+            ),
+            "`dist unpack`, native": lambda folder: self.dist(folder, "unpack", "--snapshotter", "native"),
+            "`dist rootfs`": lambda folder: self.dist(folder, "rootfs"),
+            "`umoci unpack`": lambda folder: timed([*bundle, f"{folder}/bundle"]),
+            "`umoci raw unpack`": lambda folder: timed([*raw, f"{folder}/rootfs"]),
+            "GNU `tar -xz`, layer by layer": self.tar,
+            "`ctr snapshot unpack`, overlayfs": self.ctr,
+            "`podman pull oci:`, overlay": self.podman,
+        }
+
+    def dist(self, folder: Path, verb: str, *words: str) -> Cost:
+        """It syncs what it unpacks; the others do not."""
+        store = ["--root", str(folder / "store")]
+        taken = ["import", str(self.image.folder), "--base-name", self.name.rpartition(":")[0], "-q"]
+        quietly([*measure.DIST, *taken, *store])
+        target = [f"{folder}/rootfs"] if verb == "rootfs" else []
+        return timed([*measure.DIST, verb, *words, self.name, *target, "-q", *store])
+
+    def tar(self, folder: Path) -> Cost:
+        """Whiteouts stay files; there are none in this image."""
+        layers = [f"{self.image.folder}/blobs/sha256/{digest[7:]}" for digest, _ in self.image.blobs[1:]]
+        (folder / "rootfs").mkdir()
+        extract = f"tar -C {shlex.quote(str(folder))}/rootfs --numeric-owner -xzpf"
+        return timed(["sh", "-ec", "\n".join(f"{extract} {shlex.quote(layer)}" for layer in layers)])
+
+    def ctr(self, folder: Path) -> Cost:
+        archive = folder / "image.tar"
+        quietly(["tar", "-C", str(self.image.folder), "-cf", str(archive), "."])
+        with peers.containerd(folder) as daemon:
+            base = ("--base-name", self.name.rpartition(":")[0])
+            quietly(daemon.command("image", "import", "--no-unpack", *base, str(archive)))
+            archive.unlink()
+            root = json.loads((self.image.folder / "index.json").read_text())["manifests"][0]["digest"]
+            return with_daemon(daemon, ("snapshot", "--snapshotter", "overlayfs", "unpack", root))
+
+    def podman(self, folder: Path) -> Cost:
+        """It writes the compressed layers aside first."""
+        return timed(podman(folder, "pull", "-q", f"oci:{self.source}"), env={"TMPDIR": str(folder)})
+
+
+def podman(folder: Path, *words: str) -> list[str]:
+    places = ["--root", f"{folder}/root", "--runroot", f"{folder}/run", "--storage-driver", "overlay"]
+    return ["podman", *places, *words]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pulling:
+    """An image in a registry, and the ways from there to files."""
+
+    address: str
+    image: peers.Image
+
+    @property
+    def name(self) -> str:
+        return f"{self.address}/bench/{self.image.name}:1"
+
+    def contenders(self) -> dict[str, Contender]:
+        return {
+            "`dist pull --unpack`, overlayfs": self.dist,
+            "`ctr images pull`, overlayfs": self.ctr,
+            "`podman pull`, overlay": self.podman,
+            "`skopeo copy` and `umoci unpack`": self.skopeo,
+        }
+
+    def dist(self, folder: Path) -> Cost:
+        words = ["pull", "--unpack", "--snapshotter", "overlayfs", "--plain-http", "-q", self.name]
+        return timed([*measure.DIST, *words, "--root", f"{folder}/store"])
+
+    def ctr(self, folder: Path) -> Cost:
+        with peers.containerd(folder) as daemon:
+            return with_daemon(
+                daemon, ("images", "pull", "--plain-http", "--snapshotter", "overlayfs", self.name)
+            )
+
+    def podman(self, folder: Path) -> Cost:
+        words = ("pull", "-q", "--tls-verify=false", f"docker://{self.name}")
+        return timed(podman(folder, *words), env={"TMPDIR": str(folder)})
+
+    def skopeo(self, folder: Path) -> Cost:
+        layout = shlex.quote(f"{folder}/layout:1")
+        copy = f"skopeo --insecure-policy copy -q --src-tls-verify=false docker://{self.name} oci:{layout}"
+        unpack = f"umoci unpack --image {layout} {shlex.quote(str(folder))}/bundle"
+        return timed(["sh", "-ec", f"{copy}\n{unpack}"])
+
+
+def alternate(contenders: Mapping[str, Contender], base: Path, rounds: int) -> dict[str, list[Cost]]:
+    """Each in turn, once a round; the first round only warms up, and leaves out who cannot."""
+    costs: dict[str, list[Cost]] = {name: [] for name in contenders}
+    for number in range(rounds + 1):
+        for name in list(costs):
+            folder = base / "run"
+            folder.mkdir()
+            try:
+                cost = contenders[name](folder)
+            except SystemExit as error:
+                if number:
+                    raise
+                print(f"{name} is left out: {error}", file=sys.stderr)
+                del costs[name]
+                continue
+            finally:
+                started = time.perf_counter()
+                os.sync()
+                sync = time.perf_counter() - started
+                clear(folder)
+            if number:
+                costs[name].append(replace(cost, sync=sync))
+    return costs
+
+
+def clear(folder: Path) -> None:
+    # podman leaves its overlay folder mounted.
+    for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
+        if line.split()[1].startswith(f"{folder}/"):
+            subprocess.run(["umount", line.split()[1]], check=False)
+    shutil.rmtree(folder)
+
+
+def show(title: str, costs: Mapping[str, Sequence[Cost]]) -> None:
+    """A table of medians; the first row is what the others are compared with."""
+
+    def middle(name: str, what: Callable[[Cost], float]) -> float:
+        return statistics.median(what(cost) for cost in costs[name])
+
+    first = middle(next(iter(costs)), lambda cost: cost.seconds)
+    measure.table(
+        title,
+        (
+            "command",
+            "median s",
+            "from - to s",
+            "first row / this",
+            "CPU s",
+            "peak memory",
+            "sync behind it, s",
+        ),
+        [
+            (
+                name,
+                f"{middle(name, lambda cost: cost.seconds):.2f}",
+                f"{min(cost.seconds for cost in found):.2f} - {max(cost.seconds for cost in found):.2f}",
+                f"{first / middle(name, lambda cost: cost.seconds):.2f}",
+                f"{middle(name, lambda cost: cost.cpu):.2f}",
+                transfer.memory(max(cost.peak for cost in found)),
+                f"{middle(name, lambda cost: cost.sync):.2f}",
+            )
+            for name, found in costs.items()
+        ],
+    )
+
+
+def measure_all(base: Path, rounds: int, scale: float, parts: Sequence[str]) -> None:
+    after = f"{rounds} alternating runs"
+    for part, name, sizes in (("one", "one", ONE), ("large", "large", LARGE)):
+        if part not in parts and not (part == "large" and "pull" in parts):
+            continue
+        files = [int(mb * scale * MB) for mb in sizes]
+        image = rootfs.make_image(base / name, name, files)
+        what = f"{image.size / MB:,.0f} MB in {len(files)} layers, {sum(files) / MB:,.0f} MB of files"
+        if part in parts:
+            costs = alternate(Unpacking(image=image).contenders(), base, rounds)
+            show(f"Unpack of {what}, {after}", costs)
+        if part == "large" and "pull" in parts:
+            with registry_with(image, base) as pulling:
+                show(f"Pull and unpack of {what}, {after}", alternate(pulling.contenders(), base, rounds))
+
+
+@contextmanager
+def registry_with(image: peers.Image, base: Path) -> Iterator[Pulling]:
+    with peers.registry(base / "filled", peers.free_port()) as place:
+        quietly(transfer.skopeo_to(place, image))
+        yield Pulling(address=place.address, image=image)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--scale", type=float, default=1, metavar="F")
+    parser.add_argument("--only", choices=PARTS, action="append", metavar="PART")
+    args = parser.parse_args()
+    if absent := [program for program in NEEDED if shutil.which(program) is None]:
+        print(f"unpack is left out: not installed: {', '.join(absent)}", file=sys.stderr)
+        return
+    if os.geteuid() != 0:
+        print("unpack is left out: owners and overlays need root", file=sys.stderr)
+        return
+    with measure.scratch() as folder:
+        measure_all(Path(folder), args.rounds, args.scale, args.only or PARTS)
+
+
+if __name__ == "__main__":
+    main()
