@@ -14,4 +14,6 @@ pytest.register_assert_rewrite(
     "distore.testing.namespace_contract",
     "distore.testing.namespace_suite",
     "distore.testing.remote_suite",
+    "distore.testing.snapshot_contents",
+    "distore.testing.snapshot_suite",
 )
