@@ -179,6 +179,6 @@ def _variable(text: str) -> tuple[str, ...]:
 
 
 def _words(text: str) -> tuple[str, ...]:
-    from distore.cli.commands.mutate import command_words
+    from distore.cli.imagewords import command_words
 
     return command_words(text)

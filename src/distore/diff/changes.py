@@ -58,13 +58,15 @@ class Comparison:
         checksum: Read every file, also where its time is the same and finer than a second.
         source_date_epoch: Seconds since the epoch; what changed later counts as changed then.
         overlay: How overlayfs begins the names of its attributes, such as ``b"trusted.overlay."``,
-            when the trees are folders in its form; None: plain trees.
+            when the lower trees are folders in its form; None: there is one plain tree at most.
+        is_upper: The upper tree is one, too: what it lacks is not gone.
         note: Told, in one line, what is passed over.
     """
 
     checksum: bool = False
     source_date_epoch: int | None = None
     overlay: bytes | None = None
+    is_upper: bool = False
     note: Callable[[str], None] = lambda _text: None
 
     @property
@@ -120,6 +122,7 @@ class _Walk:
         self._upper = upper
         self._note = how.note
         self._overlay = how.overlay
+        self._is_upper = how.is_upper
         self._same = Sameness(upper, checksum=how.checksum, latest=how.latest)
         self._is_compared = False  # with anything: else all is told of
         self.links = Links()
@@ -139,21 +142,19 @@ class _Walk:
             if code:
                 yield code, path
             if below is not None:
-                is_opaque = self._overlay is not None and path != b"" and self._is_opaque(self._upper, path)
+                is_opaque = self._is_upper and path != b"" and self._is_opaque(self._upper, path)
                 if is_opaque and lower:
                     yield _OPAQUE, path
                 stack.append(self._inside(path, () if is_opaque else below))
 
     def _inside(self, folder: bytes, lower: tuple[Tree, ...]) -> Iterator[_Step]:
         ours = self._upper.names(folder)
-        # What a folder of overlayfs lacks is not gone.
-        theirs = lower[0].names(folder) if lower and self._overlay is None else []
-        for name, is_ours, is_theirs in _merged(ours, theirs):
+        for name, is_ours, is_theirs in _merged(ours, self._lower_names(folder, lower)):
             path = join(folder, name)
             new = self._upper.stat(path) if is_ours else None
             if new is not None and self._is_passed_over(path, new):
                 new = None
-            step = self._step(path, lower if is_theirs or self._overlay else (), new)
+            step = self._step(path, lower if is_theirs or self._is_upper else (), new)
             if step is not None:
                 if step[0] and name.startswith(_WHITEOUT):
                     raise FailedPrecondition(
@@ -162,8 +163,14 @@ class _Walk:
                     )
                 yield step
 
+    def _lower_names(self, folder: bytes, lower: tuple[Tree, ...]) -> list[bytes]:
+        if self._is_upper or not lower:
+            return []
+        first, *more = (tree.names(folder) for tree in lower)
+        return sorted({*first}.union(*more)) if more else first
+
     def _step(self, path: bytes, lower: tuple[Tree, ...], new: os.stat_result | None) -> _Step | None:
-        if new is not None and self._overlay is not None and self._is_whiteout(self._upper, path, new):
+        if new is not None and self._is_upper and self._is_whiteout(self._upper, path, new):
             new = None
         if new is not None:
             return self._both(path, lower, new)
@@ -172,14 +179,14 @@ class _Walk:
 
     def _both(self, path: bytes, lower: tuple[Tree, ...], new: os.stat_result) -> _Step:
         tree, old, below = self._below(path, lower)
-        if self._overlay is not None:
+        if self._is_upper:
             self._check_overlay(path, new)
         if tree is None or old is None:
             code, changed = _ADD, True
         else:
             changed = self._same.differs(path, new, tree, old)
             code = _MODIFY if changed else b""
-            if self._overlay is not None:
+            if self._is_upper:
                 if not path and changed and not self._same.differs(path, new, tree, old, times=False):
                     code = _TOUCHED
                 # Copied up, it is no longer one with the other names, which are not here.

@@ -79,12 +79,13 @@ class CompareOptions:
     owner: Callable[[int, int], Owner] = same_owner
     note: Callable[[str], None] = field(default=lambda _text: None)
 
-    def comparison(self, overlay: bytes | None = None) -> Comparison:
+    def comparison(self, overlay: bytes | None = None, *, is_upper: bool = False) -> Comparison:
         """The part that finds changes."""
         return Comparison(
             checksum=self.checksum,
             source_date_epoch=self.source_date_epoch,
             overlay=overlay,
+            is_upper=is_upper,
             note=self.note,
         )
 
@@ -130,11 +131,27 @@ def compare(
         FailedPrecondition: A name that no layer can have, or something changed meanwhile.
         NotFound, PermissionDenied, DistoreError: Something cannot be read.
     """
-    with ExitStack() as stack:
-        top = stack.enter_context(Tree(upper, subject=subject))
-        below = [stack.enter_context(Tree(lower))] if lower is not None else []
-        found = find_changes(below, top, options.comparison())
-        yield from _written(top, found, options, told or Told())
+    how = options.comparison()
+    return _compared([] if lower is None else [lower], upper, how, options, subject=subject, told=told)
+
+
+def compare_layers(
+    lower: Sequence[str],
+    attributes: bytes,
+    upper: str,
+    options: CompareOptions,
+    *,
+    subject: str | None = None,
+    told: Told | None = None,
+) -> Iterator[ReadableBuffer]:
+    """The same for a lower tree in several folders that overlayfs stacks, which need not be mounted.
+
+    Args:
+        lower: The uppermost first.
+        attributes: As for ``from_upper``.
+    """
+    how = options.comparison(attributes)
+    return _compared(lower, upper, how, options, subject=subject, told=told)
 
 
 def from_upper(
@@ -159,11 +176,23 @@ def from_upper(
         FailedPrecondition: Also for what refers to a file of the lower folders (redirect_dir, metacopy).
         NotFound, PermissionDenied, DistoreError: Something cannot be read.
     """
+    how = options.comparison(attributes, is_upper=True)
+    return _compared(lower, upper, how, options, subject=subject, told=told)
+
+
+def _compared(
+    lower: Sequence[str],
+    upper: str,
+    how: Comparison,
+    options: CompareOptions,
+    *,
+    subject: str | None,
+    told: Told | None,
+) -> Iterator[ReadableBuffer]:
     with ExitStack() as stack:
         top = stack.enter_context(Tree(upper, subject=subject))
         below = [stack.enter_context(Tree(each)) for each in lower]
-        found = find_changes(below, top, options.comparison(attributes))
-        yield from _written(top, found, options, told or Told())
+        yield from _written(top, find_changes(below, top, how), options, told or Told())
 
 
 def _written(

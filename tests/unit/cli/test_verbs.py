@@ -90,7 +90,7 @@ def test_bash_completes_verbs_options_and_digests(tmp_path: Path, peer: Callable
         COMP_WORDS=(./dist "$@"); COMP_CWORD=$#; COMP_WORDBREAKS=$' \t\n'; COMPREPLY=()
         _dist ./dist; printf '%s\n' "${COMPREPLY[*]}"
       }
-      complete_words comm
+      complete_words muta
       complete_words ingest --expected-
       complete_words path "${digest:0:12}"
     """
@@ -100,7 +100,7 @@ def test_bash_completes_verbs_options_and_digests(tmp_path: Path, peer: Callable
     )
 
     assert done.stdout.splitlines() == [
-        "commit",
+        "mutate",
         "--expected-digest --expected-size",
         "sha256:5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03",
     ]

@@ -35,6 +35,7 @@ VERBS: Final[Mapping[str, str]] = {
     "import": "bring the images of an archive or a layout into the store",
     "convert": "make an image with other compression, media types or platforms",
     "mutate": "change an image without a container: layers, base, config, annotations",
+    "commit-rootfs": "make an image of a folder, a bundle or a snapshot that was changed",
     "fetch": "write an object of a registry to standard output, or into the store",
     "fetch-object": "write what a reference stands for to standard output, as ctr does",
     "push-object": "send one object of the store to a registry, as ctr does",

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shlex
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from distore.cli import flags
+from distore.cli.imagewords import EPOCH, command_words, pair, rfc3339, seconds_of, variable
 from distore.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -30,9 +28,6 @@ EXAMPLES: Final = (
     "dist mutate app:1 app:2 --rebase debian:13.1 debian:13.2",
     "dist mutate app:2 app:flat --flatten --annotation org.opencontainers.image.version=2",
 )
-_EPOCH: Final = "SOURCE_DATE_EPOCH"  # reproducible-builds.org
-_MAX_SECONDS: Final = 253402300799  # the end of the year 9999
-_SHOWN: Final = 60
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             flag,
             action="append",
-            type=_pair,
+            type=pair,
             default=[],
             metavar="KEY=VALUE",
             help=f"{text}; KEY= removes it",
@@ -77,7 +72,7 @@ def _add_layers(parser: argparse.ArgumentParser) -> None:
         "--timestamp",
         metavar="TIME",
         help="of new layers and of the files of a folder, RFC 3339 or seconds"
-        f" (default: ${_EPOCH}; files else 0)",
+        f" (default: ${EPOCH}; files else 0)",
     )
     parser.add_argument("--keep-times", action="store_true", help="files of a folder keep theirs")
     parser.add_argument(
@@ -87,13 +82,13 @@ def _add_layers(parser: argparse.ArgumentParser) -> None:
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--env", action="append", type=_variable, default=[], metavar="NAME=VALUE", help="set a variable"
+        "--env", action="append", type=variable, default=[], metavar="NAME=VALUE", help="set a variable"
     )
     parser.add_argument(
         "--unset-env", action="append", default=[], metavar="NAME", help="remove a variable, before --env"
     )
     parser.add_argument(
-        "--label", action="append", type=_pair, default=[], metavar="KEY=VALUE", help="KEY= removes it"
+        "--label", action="append", type=pair, default=[], metavar="KEY=VALUE", help="KEY= removes it"
     )
     entrypoint = "a JSON list, or words as a shell splits them; '' removes it; a new one drops the old cmd"
     for flag, text in (("--entrypoint", entrypoint), ("--cmd", "the same for its arguments")):
@@ -149,9 +144,9 @@ def _names(absent: tuple[Descriptor, ...]) -> str:
 def _options(args: argparse.Namespace, app: App) -> MutateOptions:
     from distore.transfer.mutate import MutateOptions
 
-    told = args.timestamp if args.timestamp is not None else os.environ.get(_EPOCH) or None
+    told = args.timestamp if args.timestamp is not None else os.environ.get(EPOCH) or None
     seconds = (
-        None if told is None else _seconds(told, "--timestamp" if args.timestamp is not None else _EPOCH)
+        None if told is None else seconds_of(told, "--timestamp" if args.timestamp is not None else EPOCH)
     )
     return MutateOptions(
         rebase=_rebase(args.rebase, app) if args.rebase else None,
@@ -161,7 +156,7 @@ def _options(args: argparse.Namespace, app: App) -> MutateOptions:
         annotations=dict(args.annotation),
         index_annotations=dict(args.index_annotation),
         platforms=flags.chosen_platforms(args) or None,
-        created=None if seconds is None else _rfc3339(seconds),
+        created=None if seconds is None else rfc3339(seconds),
     )
 
 
@@ -208,55 +203,6 @@ def _changes(args: argparse.Namespace) -> ConfigChanges:
         volumes=tuple(args.volume),
         stop_signal=args.stop_signal,
         author=args.author,
-        created=_rfc3339(_seconds(created, "--created")) if created else created,
+        created=rfc3339(seconds_of(created, "--created")) if created else created,
         platform=Platform.parse(args.set_platform) if args.set_platform else None,
     )
-
-
-def _pair(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise InvalidArgument(f"{text[:_SHOWN]!r}: want KEY=VALUE, or KEY= to remove it")
-    return key, value
-
-
-def _variable(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise InvalidArgument(f"--env {text[:_SHOWN]!r}: want NAME=VALUE; --unset-env removes one")
-    return name, value
-
-
-def command_words(text: str) -> tuple[str, ...]:
-    """A JSON list of strings, or words split as a shell does.
-
-    Raises:
-        InvalidArgument: Neither.
-    """
-    wrong = InvalidArgument(f"command {text[:_SHOWN]!r}: want a JSON list of strings, or words")
-    try:
-        words = json.loads(text) if text.lstrip().startswith("[") else shlex.split(text)
-    except (ValueError, RecursionError) as error:
-        raise wrong from error
-    if not all(isinstance(word, str) for word in words):
-        raise wrong
-    return tuple(words)
-
-
-def _seconds(text: str, subject: str) -> int:
-    """Seconds since the epoch, of a number of them or of RFC 3339."""
-    if text.isascii() and text.isdecimal() and len(text) < 14 and int(text) <= _MAX_SECONDS:
-        return int(text)
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise InvalidArgument(
-            f"{subject} {text[:_SHOWN]!r}: want a time such as 2026-01-31T12:00:00Z, or seconds since 1970"
-        ) from error
-    if found.tzinfo is None:
-        raise InvalidArgument(f"{subject} {text[:_SHOWN]!r}: has no time zone; Z is UTC")
-    return max(0, int(found.timestamp()))
-
-
-def _rfc3339(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
