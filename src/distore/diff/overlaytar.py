@@ -113,10 +113,13 @@ class Overlay:
         """
         self._member += 1
         *folders, base = member.name.split("/")
-        if any(part.startswith(_RESERVED) for part in folders):
-            return
-        if any(part.startswith(WHITEOUT) for part in folders):
-            raise FailedPrecondition(f"{subject}: {shown(member.name)} is in a folder named as a whiteout")
+        if WHITEOUT in member.name:  # which most names are spared to be looked at for part by part
+            if any(part.startswith(_RESERVED) for part in folders):
+                return
+            if any(part.startswith(WHITEOUT) for part in folders):
+                raise FailedPrecondition(
+                    f"{subject}: {shown(member.name)} is in a folder named as a whiteout"
+                )
         if base.startswith(WHITEOUT):
             self._whiteout(folders, base, member.name, subject)
             return

@@ -37,6 +37,7 @@ _DAMAGED: Final = (
     RecursionError,
     zlib.error,
 )
+_META: Final = [int, int, int, int, str, str]
 # Of a name in its one spelling; what no layer gives after ``tarmember.clean``.
 _UNCLEAN: Final = re.compile(r"(?:^|/)\.{0,2}(?:/|$)")
 
@@ -160,14 +161,12 @@ def _decoded(data: bytes) -> Listing:
 
 
 def _meta(row: list[Any]) -> Meta:
-    mode, uid, gid, mtime, uname, gname, *records = row
-    parts = [part.encode("latin-1") for part in records]
-    return Meta(
-        mode=int(mode),
-        uid=int(uid),
-        gid=int(gid),
-        mtime=int(mtime),
-        uname=uname,
-        gname=gname,
-        records=tuple(zip(parts[::2], parts[1::2], strict=True)),
-    )
+    mode, uid, gid, mtime, uname, gname, *texts = row
+    records: tuple[tuple[bytes, bytes], ...] = ()
+    if texts:
+        parts = [part.encode("latin-1") for part in texts]
+        records = tuple(zip(parts[::2], parts[1::2], strict=True))
+    meta = Meta(mode=mode, uid=uid, gid=gid, mtime=mtime, uname=uname, gname=gname, records=records)
+    if [type(each) for each in row[:6]] != _META:
+        raise TypeError("not what a meta has")
+    return meta
