@@ -145,7 +145,7 @@ class _Layer(Laying):
         self._link(target, path)
 
     def _hide(self, head: bytes, name: bytes) -> None:
-        folder = self._root.real(head, make=None) if self._own is not None else None
+        folder = self._root.real(head, make=None)
         if folder is None or self._own is None:
             return
         path = join(folder, name)
@@ -159,8 +159,8 @@ class _Layer(Laying):
             self._hide_below(path)
 
     def _hide_all(self, head: bytes) -> None:
-        folder = self._root.real(head, make=None) if self._own is not None else None
-        if folder is not None:
+        folder = self._root.real(head, make=None)
+        if folder is not None and self._own is not None:
             self._hide_below(folder)
 
     def _hide_below(self, folder: bytes) -> None:

@@ -13,6 +13,7 @@ from distore.diff.entry import Maker, write
 from distore.diff.overlaytar import OPAQUE, WHITEOUT
 from distore.diff.safepath import Root
 from distore.diff.tarmember import FOLDER, MAX_NAME, Member, Meta, members, shown
+from distore.diff.tarsparse import Hole
 from distore.errors import FailedPrecondition, ResourceExhausted
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Laying(ABC):
         self._most = options.max_entries
         self._file = -1
         self._meta = UNTOLD
+        self._has_holes = False
         self.at = subject
 
     @property
@@ -67,11 +69,11 @@ class Laying(ABC):
         ahead = ReadAhead(layer, algorithm=algorithm, limit=options.max_size, subject=self._subject)
         with closing(ahead):
             try:
-                for found in members(ahead, subject=self._subject):
+                for found in members(ahead, subject=self._subject, holes=True):
                     if isinstance(found, Member):
                         self.lay(found)
                     elif self._file >= 0:
-                        write(self._file, found)
+                        self._write(found)
                 self._end_file()
                 self.finish()
             except OSError as error:
@@ -179,8 +181,18 @@ class Laying(ABC):
         what = "no file" if is_there else "not there"
         return FailedPrecondition(f"{self.at} is a hard link to {shown(member.link)}, which is {what}")
 
+    def _write(self, found: memoryview | Hole) -> None:
+        if isinstance(found, Hole):
+            os.lseek(self._file, found.size, os.SEEK_CUR)
+            self._has_holes = True
+        else:
+            write(self._file, found)
+
     def _end_file(self) -> None:
         if self._file >= 0:
+            if self._has_holes:  # perhaps at its end, which nothing made so far
+                os.ftruncate(self._file, os.lseek(self._file, 0, os.SEEK_CUR))
+                self._has_holes = False
             self._maker.finish(self._file, self._meta)
             self._close()
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-import tarfile
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal, overload
 
+from distore.diff import paxrecords
+from distore.diff.tarheader import BadHeader, Header, summed
+from distore.diff.tarsparse import MAX_ZEROS, expanded, sparse_map
 from distore.errors import DataLoss, FailedPrecondition, ResourceExhausted, Unimplemented
 
 if TYPE_CHECKING:
@@ -14,20 +16,23 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer
 
-BLOCK: Final = tarfile.BLOCKSIZE
+    from distore.diff.tarsparse import Hole, Sparse
+
+BLOCK: Final = 512
 END: Final = bytes(2 * BLOCK)  # of an archive
 MAX_EXTENSION: Final = 1024 * 1024  # bytes of a long name or of pax records
 _MAX_EXTENSIONS: Final = 16  # before one member
 MAX_NAME: Final = 4096  # characters; no system opens longer paths
 REGULAR, HARD_LINK, SYMLINK, CHARACTER, BLOCK_DEVICE, FOLDER, FIFO = b"0", b"1", b"2", b"3", b"4", b"5", b"6"
-_KINDS: Final = {b"\0": REGULAR, b"7": REGULAR} | {
+_KINDS: Final = {b"\0": REGULAR, b"7": REGULAR, b"S": REGULAR} | {
     kind: kind for kind in (REGULAR, HARD_LINK, SYMLINK, CHARACTER, BLOCK_DEVICE, FOLDER, FIFO)
 }
 _DEVICES: Final = (CHARACTER, BLOCK_DEVICE)
 _LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL, _SPARSE = b"L", b"K", b"x", b"g", b"S"
+_EXTENSIONS: Final = (_LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL)
 # Records that stand for fields of the header; an empty one leaves the field as it is.
 _OWN: Final = (b"path", b"linkpath", b"size", b"uid", b"gid", b"uname", b"gname", b"mtime")
-_GNU_MAGIC: Final = b"ustar  \0"
+_NOTHING: Final = bytes(BLOCK)
 _NUMBER: Final = re.compile(rb"[0-9]{1,19}")
 _TIME: Final = re.compile(rb"(-?[0-9]{1,19})(?:\.([0-9]*))?")
 _SHOWN: Final = 80  # characters of a name that a message repeats
@@ -92,49 +97,74 @@ def shown(name: str) -> str:
     return ascii(name if len(name) <= _SHOWN else name[:_SHOWN] + "...")
 
 
+@overload
 def members(
-    chunks: Iterable[ReadableBuffer], *, subject: str, note: Callable[[int], None] = lambda _start: None
-) -> Iterator[Member | memoryview]:
+    chunks: Iterable[ReadableBuffer], *, subject: str, note: Callable[[int], None] = ...
+) -> Iterator[Member | memoryview]: ...
+@overload
+def members(
+    chunks: Iterable[ReadableBuffer], *, subject: str, holes: Literal[True]
+) -> Iterator[Member | memoryview | Hole]: ...
+def members(
+    chunks: Iterable[ReadableBuffer],
+    *,
+    subject: str,
+    note: Callable[[int], None] = lambda _start: None,
+    holes: bool = False,
+) -> Iterator[Member | memoryview | Hole]:
     """Every member of a plain tar file, each followed by its bytes in pieces.
 
     A piece is good until the next is asked for. ``chunks`` is read to its end; for what lies behind
     the archive empty pieces come. Memory does not grow with it. Global pax headers are passed over,
-    as container engines do.
+    as container engines do. A sparse member comes as the file it stands for.
 
     Args:
         note: Told where the first header of each member begins, before the member comes: bytes from
             where ``chunks`` begins, so that it can be read again from there.
+        holes: Give a Hole for each that a sparse member has, not its zeros.
     Raises:
         FailedPrecondition: No tar file, or a name that leads out of the root.
         DataLoss: Damaged or truncated.
-        ResourceExhausted: Over MAX_EXTENSION or MAX_NAME.
-        Unimplemented: A sparse member, or one of an unknown kind.
+        ResourceExhausted: Over MAX_EXTENSION, MAX_NAME, MAX_MAP or MAX_ZEROS.
+        Unimplemented: A member of an unknown kind.
     """
     stream = _Stream(chunks, subject)
     records: dict[bytes, bytes] = {}
-    first, extensions, start = True, 0, 0
-    while (info := _header(stream, subject, first=first)) is not None:
+    first, extensions, start, zeros = True, 0, 0, 0
+    while (head := _header(stream, subject, first=first)) is not None:
         first, extensions = False, extensions + 1
         if extensions > _MAX_EXTENSIONS:
             raise ResourceExhausted(f"{subject}: over {_MAX_EXTENSIONS} headers for one member")
-        if info.type in (_LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL):
-            data = _extension(stream, info.size, subject)
-            if info.type == _PAX:
-                records |= _pax(data, subject)
-            elif info.type != _PAX_GLOBAL:
-                records[b"path" if info.type == _LONG_NAME else b"linkpath"] = data.split(b"\0", 1)[0]
+        if head.kind in _EXTENSIONS:
+            _extend(records, head, _extension(stream, head.size, subject), subject)
             continue
-        member = _member(info, records, subject)
+        sparse = sparse_map(head, records, stream, subject)
+        member = _member(head, records, sparse, subject)
         records, extensions = {}, 0
         note(start)
         yield member
-        if member.kind == REGULAR:
+        if sparse is not None:
+            zeros += 0 if holes else sparse.size - sparse.stored
+            if zeros > MAX_ZEROS:
+                raise ResourceExhausted(f"{subject}: its sparse members have over {MAX_ZEROS} bytes of holes")
+            yield from expanded(sparse, stream, holes=holes)
+            stream.exactly(-sparse.stored % BLOCK)
+        elif member.kind == REGULAR:
             yield from stream.pieces(member.size)
             stream.exactly(-member.size % BLOCK)
         start = stream.offset
     if records:
         raise DataLoss(f"{subject}: truncated: what an extension header is about is missing")
     yield from stream.rest()
+
+
+def _extend(records: dict[bytes, bytes], head: Header, data: bytes, subject: str) -> None:
+    """Note what an extension header says about the member after it."""
+    if head.kind == _PAX:
+        said = paxrecords.parsed(data, subject=subject)
+        records |= {key: value for key, value in said.items() if value or key not in _OWN}
+    elif head.kind != _PAX_GLOBAL:
+        records[b"path" if head.kind == _LONG_NAME else b"linkpath"] = data.split(b"\0", 1)[0]
 
 
 class _Stream:
@@ -152,6 +182,8 @@ class _Stream:
         Raises:
             DataLoss: There are fewer.
         """
+        if not size:
+            return b""
         if size <= len(self._left):
             data, self._left = bytes(self._left[:size]), self._left[size:]
             self.offset += size
@@ -192,7 +224,7 @@ class _Stream:
                 yield piece
 
 
-def _header(stream: _Stream, subject: str, *, first: bool) -> tarfile.TarInfo | None:
+def _header(stream: _Stream, subject: str, *, first: bool) -> Header | None:
     """The next header, None at the end of the archive."""
     try:
         block = stream.exactly(BLOCK, may_end=not first)
@@ -200,19 +232,17 @@ def _header(stream: _Stream, subject: str, *, first: bool) -> tarfile.TarInfo | 
         if first:
             raise FailedPrecondition(f"{subject}: not a tar file") from error
         raise
-    if block.count(0) == len(block):
+    if not block or block == _NOTHING:
         return None
     try:
-        info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
-    except tarfile.HeaderError as error:
+        head = Header(block)
+    except BadHeader as error:
         if first:
             raise FailedPrecondition(f"{subject}: not a tar file") from error
         raise DataLoss(f"{subject}: damaged: no member where one should begin") from error
-    if block[257:265] == _GNU_MAGIC:  # which has times where others have the beginning of the name
-        info.name = block[:100].split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
-    if info.size < 0:
-        raise DataLoss(f"{subject}: damaged: a member of {info.size} bytes")
-    return info
+    if head.size < 0:
+        raise DataLoss(f"{subject}: damaged: a member of {head.size} bytes")
+    return head
 
 
 def _extension(stream: _Stream, size: int, subject: str) -> bytes:
@@ -223,27 +253,6 @@ def _extension(stream: _Stream, size: int, subject: str) -> bytes:
     return data
 
 
-def _pax(data: bytes, subject: str) -> dict[bytes, bytes]:
-    """Records of the form ``length key=value\\n`` (POSIX, pax, "pax Extended Header")."""
-    records: dict[bytes, bytes] = {}
-    start = 0
-    while start < len(data) and data[start]:
-        digits, space, _ = data[start : start + 9].partition(b" ")
-        length = int(digits) if space and digits.isdigit() else 0
-        key, equals, value = data[start + len(digits) + 1 : start + length].partition(b"=")
-        if length > len(data) - start or not key or not equals or not value.endswith(b"\n"):
-            raise DataLoss(f"{subject}: damaged: bad pax records")
-        if key.startswith(b"GNU.sparse."):
-            raise _sparse(subject)
-        records[key] = value[:-1]
-        start += length
-    return {key: value for key, value in records.items() if value or key not in _OWN}
-
-
-def _sparse(subject: str) -> Unimplemented:
-    return Unimplemented(f"{subject}: has sparse members; make it without tar --sparse")
-
-
 class _Said:
     """Records that stand for fields of a header; what is asked for is taken out of them."""
 
@@ -251,11 +260,11 @@ class _Said:
         self._records = records
         self._subject = subject
 
-    def text(self, key: bytes, own: str) -> str:
-        value = self._records.pop(key, None)
+    def text(self, key: bytes, own: bytes) -> str:
+        value = self._records.pop(key, None) if self._records else None
         if value is None:
-            return own
-        if b"\0" in value:
+            value = own
+        elif b"\0" in value:
             raise FailedPrecondition(f"{self._subject}: a {key.decode()} with a NUL in it")
         return value.decode("utf-8", "surrogateescape")
 
@@ -268,45 +277,43 @@ class _Said:
         return int(value)
 
 
-def _member(info: tarfile.TarInfo, records: dict[bytes, bytes], subject: str) -> Member:
+def _member(head: Header, records: dict[bytes, bytes], sparse: Sparse | None, subject: str) -> Member:
     """A header and the records before it."""
     said = _Said(records, subject)
-    if info.type == _SPARSE:
-        raise _sparse(subject)
-    raw = said.text(b"path", info.name)
-    name, link = clean(raw, subject=subject), said.text(b"linkpath", info.linkname)
-    kind = _KINDS.get(info.type)
+    raw = said.text(b"path", head.name)
+    name, link = clean(raw, subject=subject), said.text(b"linkpath", head.link)
+    kind = _KINDS.get(head.kind)
     if kind is None:
-        raise Unimplemented(f"{subject}: {shown(raw)} is of an unknown kind, {info.type!r}")
-    if kind == REGULAR and info.type == b"\0" and raw.endswith("/"):
+        raise Unimplemented(f"{subject}: {shown(raw)} is of an unknown kind, {head.kind!r}")
+    if kind == REGULAR and head.kind == b"\0" and raw.endswith("/"):
         kind = FOLDER  # as tar files of before 1988 have it
     if kind == HARD_LINK:
         link = clean(link, subject=subject)
-    size = said.number(b"size", info.size)
+    size = said.number(b"size", head.size)
     meta = Meta(
-        mode=info.mode & 0o7777,
-        uid=said.number(b"uid", info.uid),
-        gid=said.number(b"gid", info.gid),
-        mtime=_time(info, records, subject),
-        uname=said.text(b"uname", info.uname),
-        gname=said.text(b"gname", info.gname),
-        records=tuple(sorted(records.items())),
+        mode=head.mode & 0o7777,
+        uid=said.number(b"uid", head.uid),
+        gid=said.number(b"gid", head.gid),
+        mtime=_time(head, records, subject),
+        uname=said.text(b"uname", head.uname),
+        gname=said.text(b"gname", head.gname),
+        records=tuple(sorted(records.items())) if records else (),
     )
     return Member(
         name=name,
         kind=kind,
         meta=meta,
         link=link if kind in (HARD_LINK, SYMLINK) else "",
-        size=size if kind == REGULAR else 0,
-        device=(info.devmajor, info.devminor) if kind in _DEVICES else (0, 0),
+        size=(size if sparse is None else sparse.size) if kind == REGULAR else 0,
+        device=head.device if kind in _DEVICES else (0, 0),
     )
 
 
-def _time(info: tarfile.TarInfo, records: dict[bytes, bytes], subject: str) -> int:
+def _time(head: Header, records: dict[bytes, bytes], subject: str) -> int:
     """Whole seconds; a record with parts of one stays, as readers prefer it."""
     value = records.get(b"mtime")
     if value is None:
-        return int(info.mtime)
+        return head.mtime
     found = _TIME.fullmatch(value)
     if not found:
         raise DataLoss(f"{subject}: damaged: bad mtime in pax records")
@@ -347,7 +354,7 @@ def header(member: Member) -> bytes:
             bytes(167),
         )
     )
-    return _records(records) + _summed(block)
+    return _extended(records) + summed(block)
 
 
 def padding(size: int) -> bytes:
@@ -370,9 +377,9 @@ def _digits(records: dict[bytes, bytes], key: bytes, value: int, most: int) -> i
     return 0
 
 
-def _records(records: dict[bytes, bytes]) -> bytes:
+def _extended(records: dict[bytes, bytes]) -> bytes:
     """The extension header for ``records``, nothing without any."""
-    data = b"".join(_record(key, value) for key, value in sorted(records.items()))
+    data = paxrecords.formatted(records)
     if not data:
         return b""
     block = b"".join(
@@ -389,17 +396,4 @@ def _records(records: dict[bytes, bytes]) -> bytes:
             bytes(167),
         )
     )
-    return _summed(block) + data + padding(len(data))
-
-
-def _record(key: bytes, value: bytes) -> bytes:
-    """One record, whose length counts its own digits."""
-    rest = len(key) + len(value) + 3
-    length = rest + len(str(rest))
-    length = rest + len(str(length))
-    return b"%d %s=%s\n" % (length, key, value)
-
-
-def _summed(block: bytes) -> bytes:
-    """With its checksum, which counts its own field as blanks."""
-    return block[:148] + b"%06o\0 " % sum(block) + block[156:]
+    return summed(block) + data + padding(len(data))

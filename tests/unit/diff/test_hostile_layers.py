@@ -10,7 +10,7 @@ import pytest
 from tests.unit.diff.applied_trees import lay, layer, member
 from tests.unit.diff.overlay_layers import Entry, tar_of
 
-from distore.errors import DataLoss, FailedPrecondition, ResourceExhausted, Unimplemented
+from distore.errors import DataLoss, FailedPrecondition, ResourceExhausted
 
 LINK, HARD, FOLDER = tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE
 
@@ -121,11 +121,6 @@ def test_a_hard_link_to_a_symbolic_link_is_one_to_the_link_itself(root: Path) ->
 
     assert os.readlink(root / "a") == "../secret"
     assert untouched(root)
-
-
-def test_a_sparse_member_is_refused(root: Path) -> None:
-    with pytest.raises(Unimplemented, match="has sparse members"):
-        lay(root, layer(member("a", tarfile.GNUTYPE_SPARSE)))
 
 
 def test_more_members_or_bytes_than_allowed_are_refused(root: Path) -> None:
