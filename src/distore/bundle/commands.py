@@ -30,7 +30,8 @@ def check_command(document: Mapping[str, object], rootfs: str, *, subject: str) 
     command = process["args"][0]
     folders = _folders(command, process)
     over = [mount["destination"].rstrip("/") for mount in mounts]
-    if any(f"{folder.rstrip('/')}/{command}".startswith(f"{each}/") for folder in folders for each in over):
+    paths = [posixpath.normpath(f"{folder}/{command}") for folder in folders]
+    if any(f"{path}/".startswith(f"{each}/") for path in paths for each in over):
         return
     with translated(f"{subject}: command {command[:_SHOWN]!a}"), opened(rootfs) as root:
         found = search(root, command, folders)

@@ -123,8 +123,8 @@ def _process(config: RunConfig, user: User, options: SpecOptions, subject: str) 
     process["args"] = _arguments(config, options, subject)
     process["env"] = _environment(config, user, options)
     process["cwd"] = _folder(config, options)
-    names = list(options.capabilities)
-    process["capabilities"] = dict.fromkeys(("bounding", "effective", "permitted"), names)
+    sets = ("bounding", "effective", "permitted")
+    process["capabilities"] = {key: list(options.capabilities) for key in sets}
     process["rlimits"] = [{"type": "RLIMIT_NOFILE", "hard": MAX_FILES, "soft": MAX_FILES}]
     process["noNewPrivileges"] = True
     return process

@@ -64,6 +64,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, app: App, out: Output) -> None:
     from distore.bundle.runtime import find_runtime
 
+    out.as_json = False  # standard output is the container's
     runtime = find_runtime(args.runtime, path=os.environ.get("PATH"))
     if args.tty:
         runflags.check_terminal()
