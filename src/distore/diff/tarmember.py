@@ -103,7 +103,7 @@ def members(
 ) -> Iterator[Member | memoryview]: ...
 @overload
 def members(
-    chunks: Iterable[ReadableBuffer], *, subject: str, holes: Literal[True]
+    chunks: Iterable[ReadableBuffer], *, subject: str, note: Callable[[int], None] = ..., holes: Literal[True]
 ) -> Iterator[Member | memoryview | Hole]: ...
 def members(
     chunks: Iterable[ReadableBuffer],

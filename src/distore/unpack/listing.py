@@ -61,7 +61,7 @@ def read_listing(
         plain = Decompressed(BlobInput(reader, on_progress=lambda _at: check()), subject=subject)
         ahead = ReadAhead(plain, algorithm=diff_id.algorithm, limit=MAX_SIZE, subject=subject)
         with closing(ahead):
-            stream = members(ahead, subject=subject, note=starts.append)
+            stream = members(ahead, subject=subject, note=starts.append, holes=True)
             found = [room.taken(each) for each in stream if isinstance(each, Member)]
             actual = ahead.digest()
     if actual != diff_id:
