@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import stat
 import tarfile
 from dataclasses import dataclass, field, replace
@@ -163,3 +164,37 @@ def seen(folder: Path) -> dict[bytes, tuple[object, ...]]:
 
 def _attributes(path: bytes) -> list[str]:
     return [name for name in os.listxattr(path, follow_symlinks=False) if not name.startswith("security.se")]
+
+
+def turn(folder: Path, old: Thing, new: Thing) -> None:
+    """Change a folder that is ``old`` as far as it differs from ``new``."""
+    _turn(os.fsencode(folder), old, new)
+
+
+def _turn(path: bytes, old: Thing, new: Thing) -> None:
+    added: dict[bytes, Thing] = {}
+    for name in sorted(old.below.keys() | new.below.keys()):
+        at = path + b"/" + name
+        before, after = old.below.get(name), new.below.get(name)
+        if before is None or after is None:
+            if before is not None:
+                _remove(at)
+            else:
+                assert after is not None
+                added[name] = after
+        elif before.kind == after.kind == "dir":
+            _turn(at, before, after)
+        elif before.kind == after.kind == "file" and before.data == after.data:
+            if before != after:
+                _finish(at, after)
+        elif before != after:
+            _remove(at)
+            added[name] = after
+    _fill(path, replace(new, below=added), {}, backwards=False)
+
+
+def _remove(path: bytes) -> None:
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    else:
+        os.unlink(path)
