@@ -12,6 +12,7 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from distore.diff.entry import DEFAULT_ACL
 from distore.diff.laying import MAX_REMEMBERED, UNTOLD, Laying, open_root
 from distore.diff.safepath import join, shown_path
 from distore.diff.tarmember import FOLDER, HARD_LINK, Meta
@@ -68,10 +69,11 @@ def apply(
 class _Kept:
     """What a folder that no member tells of had before something in it changed."""
 
-    __slots__ = ("times",)
+    __slots__ = ("acl", "times")
 
-    def __init__(self, info: os.stat_result) -> None:
+    def __init__(self, info: os.stat_result, acl: bytes | None) -> None:
         self.times = (info.st_atime_ns, info.st_mtime_ns)
+        self.acl = acl
 
 
 class _Layer(Laying):
@@ -101,9 +103,11 @@ class _Layer(Laying):
         if isinstance(told, Meta):
             if path in self._before:
                 self._maker.clear_attributes(fd)
-            self._maker.finish(fd, told)
+            self._maker.finish(fd, told, self.at)
             return
         if told is not None:
+            if told.acl is not None:
+                os.setxattr(fd, DEFAULT_ACL, told.acl)
             os.utime(fd, ns=told.times)
         if path in self._root.unlocked:
             os.fchmod(fd, self._root.unlocked[path])
@@ -195,6 +199,8 @@ class _Layer(Laying):
         self._tell(path, UNTOLD, was_there=False)
 
     def _tell(self, path: bytes, meta: Meta, *, was_there: bool) -> None:
+        if was_there and path not in self._folders:
+            self._maker.drop_default_acl(self._root.folder(path))
         self._folders[path] = meta
         if was_there:
             self._before.add(path)
@@ -204,7 +210,8 @@ class _Layer(Laying):
         if folder in self._folders:
             return self._root.folder(folder)
         fd = self._root.folder(folder)
-        self._folders[folder] = _Kept(os.fstat(fd))
+        info = os.fstat(fd)
+        self._folders[folder] = _Kept(info, self._maker.drop_default_acl(fd))
         return fd
 
     def _note_own(self, path: bytes, folder: bytes) -> None:

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from distore.diff.idmap import Owners
 from distore.diff.tarmember import BLOCK_DEVICE, CHARACTER, FIFO, MAX_NAME, REGULAR, SYMLINK, shown
 from distore.errors import FailedPrecondition, PermissionDenied, ResourceExhausted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from distore.diff.idmap import IdMap
     from distore.diff.tarmember import Member, Meta
 
 MAX_ENTRIES: Final = 4_000_000  # names of one layer
@@ -25,12 +27,14 @@ _XATTR: Final = b"SCHILY.xattr."
 _OVERLAY: Final = (b"trusted.overlay.", b"user.overlay.")
 _ANYONES: Final = (b"user.", b"system.posix_acl_")
 _ROOTS: Final = (b"trusted.", b"security.")
+DEFAULT_ACL: Final = b"system.posix_acl_default"
 _LABELS: Final = b"security.selinux"  # the system gives it to every file
 # The file system, or this kind of file, has no such attributes.
 _NO_ATTRIBUTE: Final = (errno.EOPNOTSUPP, errno.EPERM, errno.ENOSPC, errno.ERANGE)
 _FRACTION: Final = re.compile(rb"-?[0-9]{1,19}\.([0-9]+)")
 _LATEST: Final = 1 << 62  # seconds; file systems cut to what they can hold
-_MAX_ID: Final = 0xFFFFFFFE  # the next one means "leave it" (chown(2))
+_PERMISSIONS: Final = 0o777
+_OWNER_WRITES: Final = 0o600  # whatever is told, until all is written
 _MAX_MAJOR, _MAX_MINOR = 0xFFF, 0xFFFFF
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _DEVICES: Final = (CHARACTER, BLOCK_DEVICE)
@@ -56,12 +60,16 @@ class ApplyOptions:
         devices: What becomes of device nodes; only root can make them.
         max_entries: Members that a layer may have.
         max_size: Plain bytes that it may have.
+        uid_map, gid_map: Which ids of the system stand for those of the layer, with ``as_root``; None:
+            the same ones. Owners within ACLs and capabilities too.
     """
 
     as_root: bool
     devices: Devices = Devices.MAKE
     max_entries: int = MAX_ENTRIES
     max_size: int = MAX_SIZE
+    uid_map: IdMap | None = None
+    gid_map: IdMap | None = None
 
 
 class Maker:
@@ -71,36 +79,45 @@ class Maker:
     def __init__(self, options: ApplyOptions, subject: str) -> None:
         self._as_root = options.as_root
         self._devices = options.devices
+        self._owners = Owners(options.uid_map, options.gid_map)
         self._subject = subject
         self.left_out = 0  # devices and attributes
 
     def make(self, member: Member, folder: int, name: bytes) -> int | None:
         """Make it; for a regular file a descriptor to write to, which ``finish`` closes."""
         if member.kind == REGULAR:
-            return os.open(name, _NEW, 0o600, dir_fd=folder)
+            return os.open(name, _NEW, member.meta.mode & _PERMISSIONS | _OWNER_WRITES, dir_fd=folder)
+        at = f"{self._subject}: {shown(member.name)}"
         if member.kind == SYMLINK:
-            os.symlink(_link(member, self._subject), name, dir_fd=folder)
+            os.symlink(_link(member, at), name, dir_fd=folder)
         else:
-            self._make_node(member, folder, name)
+            self._make_node(member, folder, name, at)
         meta = member.meta
         if self._as_root:
-            os.chown(name, *self._owner(meta), dir_fd=folder, follow_symlinks=False)
+            os.chown(name, *self._owners.of(meta, at), dir_fd=folder, follow_symlinks=False)
         if member.kind != SYMLINK:
             os.chmod(name, meta.mode, dir_fd=folder)
         if meta.records:
-            self._set_attributes(meta, f"/proc/self/fd/{folder}/".encode() + name)
+            self._set_attributes(meta, f"/proc/self/fd/{folder}/".encode() + name, at)
         time = nanoseconds(meta)
         os.utime(name, ns=(time, time), dir_fd=folder, follow_symlinks=False)
         return None
 
-    def finish(self, fd: int, meta: Meta) -> None:
-        """Give an open file or folder what is told of it: each step undoes nothing of those before
-        (a change of owner drops the setuid bit and capabilities; a write changes the time)."""
-        if self._as_root:
-            os.fchown(fd, *self._owner(meta))
-        os.fchmod(fd, meta.mode)
+    def finish(self, fd: int, meta: Meta, at: str) -> None:
+        """Give an open file or folder what is told of it; ``at`` is what messages call it.
+
+        Each step undoes nothing of those before: a change of owner drops the setuid bit and
+        capabilities, a write changes the time.
+        """
+        info = os.fstat(fd)  # a third of the time that a change takes, and most have all that already
+        owner = self._owners.of(meta, at) if self._as_root else (info.st_uid, info.st_gid)
+        is_theirs = owner == (info.st_uid, info.st_gid)
+        if not is_theirs:
+            os.fchown(fd, *owner)
+        if not is_theirs or stat.S_IMODE(info.st_mode) != meta.mode:
+            os.fchmod(fd, meta.mode)
         if meta.records:
-            self._set_attributes(meta, fd)
+            self._set_attributes(meta, fd, at)
         time = nanoseconds(meta)
         os.utime(fd, ns=(time, time))
 
@@ -109,6 +126,16 @@ class Maker:
         for name in map(os.fsencode, _listed(fd)):
             if name != _LABELS and self._may_set(name):
                 os.removexattr(fd, name)
+
+    def drop_default_acl(self, folder: int) -> bytes | None:
+        """Remove the ACL that new files in a folder would get, which no layer tells of; what it was."""
+        path = f"/proc/self/fd/{folder}"  # which is open for names alone
+        try:
+            value = os.getxattr(path, DEFAULT_ACL)
+        except OSError:  # it has none, or its file system has none
+            return None
+        os.removexattr(path, DEFAULT_ACL)
+        return value
 
     def copy(self, source: int, fd: int, info: os.stat_result) -> None:
         """Give an open file or folder what another one has: ``info``, and attributes."""
@@ -153,27 +180,21 @@ class Maker:
             return True
         return False
 
-    def _make_node(self, member: Member, folder: int, name: bytes) -> None:
+    def _make_node(self, member: Member, folder: int, name: bytes, at: str) -> None:
         if member.kind == FIFO:
             os.mkfifo(name, 0o600, dir_fd=folder)
             return
         major, minor = member.device
         if not (0 <= major <= _MAX_MAJOR and 0 <= minor <= _MAX_MINOR):
-            raise FailedPrecondition(
-                f"{self._subject}: {shown(member.name)}: device numbers {member.device}, which Linux has not"
-            )
+            raise FailedPrecondition(f"{at}: device numbers {member.device}, which Linux has not")
         os.mknod(name, 0o600 | _KINDS[member.kind], os.makedev(major, minor), dir_fd=folder)
 
-    def _owner(self, meta: Meta) -> tuple[int, int]:
-        if not (0 <= meta.uid <= _MAX_ID and 0 <= meta.gid <= _MAX_ID):
-            raise FailedPrecondition(f"{self._subject}: owner {meta.uid}:{meta.gid}, which Linux has not")
-        return meta.uid, meta.gid
-
-    def _set_attributes(self, meta: Meta, file: int | bytes) -> None:
-        for name, value in _attributes(meta):
+    def _set_attributes(self, meta: Meta, file: int | bytes, at: str) -> None:
+        for name, told in _attributes(meta):
             if not self._may_set(name):
                 self.left_out += 1
                 continue
+            value = self._owners.attribute(name, told, at)
             try:
                 os.setxattr(file, name, value, follow_symlinks=isinstance(file, int))
             except OSError as error:
@@ -225,10 +246,10 @@ def _is_full(file: int | bytes) -> bool:
     return found.f_bavail == 0
 
 
-def _link(member: Member, subject: str) -> bytes:
+def _link(member: Member, at: str) -> bytes:
     link = member.link.encode("utf-8", "surrogateescape")
     if len(link) >= MAX_NAME:
-        raise ResourceExhausted(f"{subject}: {shown(member.name)} is a link of {len(link)} bytes")
+        raise ResourceExhausted(f"{at} is a link of {len(link)} bytes")
     if not link or b"\0" in link:
-        raise FailedPrecondition(f"{subject}: {shown(member.name)} is a link to nothing")
+        raise FailedPrecondition(f"{at} is a link to nothing")
     return link

@@ -193,7 +193,7 @@ class Laying(ABC):
             if self._has_holes:  # perhaps at its end, which nothing made so far
                 os.ftruncate(self._file, os.lseek(self._file, 0, os.SEEK_CUR))
                 self._has_holes = False
-            self._maker.finish(self._file, self._meta)
+            self._maker.finish(self._file, self._meta, self.at)
             self._close()
 
     def _close(self) -> None:

@@ -91,7 +91,7 @@ class Settling:
             finally:
                 os.close(source)
         elif path:
-            self._maker.finish(fd, UNTOLD)
+            self._maker.finish(fd, UNTOLD, self.at)
         else:
             os.utime(fd, ns=ends.times)
 

@@ -38,6 +38,7 @@ class UpperLaying(Laying):
         self._options = options
         self._attributes = attributes
         info = os.fstat(root.folder(b""))
+        self._maker.drop_default_acl(root.folder(b""))
         self.open = Open(times=(info.st_atime_ns, info.st_mtime_ns))
         # All folders in the upper one, by real path; None: as it is below.
         self._folders: dict[bytes, Meta | None] = {b"": None}
@@ -70,7 +71,7 @@ class UpperLaying(Laying):
             self.at = f"{self._subject}: {shown_path(path)}"
             fd = self._root.open(path)
             try:
-                self._maker.finish(fd, meta)
+                self._maker.finish(fd, meta, self.at)
             finally:
                 os.close(fd)
         # Those in folders that went, or became something else, are gone.

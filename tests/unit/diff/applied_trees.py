@@ -12,6 +12,7 @@ from tests.unit.diff.overlay_layers import Entry, Tree, tar_of
 
 from distore.diff.apply import Applied, apply
 from distore.diff.entry import ApplyOptions, Devices
+from distore.diff.paxrecords import formatted
 
 
 def lay(folder: Path, layer: bytes, *, as_root: bool | None = None, **options: object) -> Applied:
@@ -90,6 +91,14 @@ def member(
         setattr(info, key, value)
     head = info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
     return head + data + bytes(-len(data) % 512)
+
+
+def with_records(data: bytes, records: dict[bytes, bytes]) -> bytes:
+    """A member with pax records of any bytes before it."""
+    said = formatted(records)
+    head = tarfile.TarInfo("x")
+    head.type, head.size = tarfile.XHDTYPE, len(said)
+    return head.tobuf() + said + bytes(-len(said) % 512) + data
 
 
 def layer(*parts: bytes) -> bytes:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import assume, event, given, settings
-from tests.unit.diff.applied_trees import applied, lay, layer, member, seen, wanted
+from tests.unit.diff.applied_trees import applied, lay, layer, member, seen, wanted, with_records
 from tests.unit.diff.overlay_layers import Entry, Impossible, stacks, tar_of
 
 from distore.diff.entry import nanoseconds
@@ -133,12 +133,9 @@ def test_the_root_folder_gets_what_the_layer_tells_of_it(root: Path) -> None:
 @root_only
 def test_capabilities_and_owners_outlive_each_other(root: Path) -> None:
     value = b"\x01\0\0\x02" + b"\0\x20\0\0" + bytes(12)
-    record = b"SCHILY.xattr.security.capability=" + value + b"\n"
-    data = b"%d " % (len(record) + 3) + record
-    head = tarfile.TarInfo("x")
-    head.type, head.size = tarfile.XHDTYPE, len(data)
+    one = member("ping", uid=7, gid=8, mode=0o6755)
 
-    lay(root, layer(head.tobuf(), data.ljust(512, b"\0"), member("ping", uid=7, gid=8, mode=0o6755)))
+    lay(root, layer(with_records(one, {b"SCHILY.xattr.security.capability": value})))
 
     info = (root / "ping").stat()
     assert (info.st_uid, info.st_gid, stat.S_IMODE(info.st_mode)) == (7, 8, 0o6755)
