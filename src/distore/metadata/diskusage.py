@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from distore._internal.oserrors import translated
 from distore.errors import DistoreError
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from distore.oci.digest import Digest
 
 
+_SNAPSHOTS: Final = "SELECT snapshotter, id, size FROM snapshots"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Amount:
     """How many, and their bytes."""
@@ -31,11 +35,13 @@ class Amount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
-    """Of the whole store, each file counted once, in bytes as the files have them."""
+    """Of the whole store, each file counted once, in bytes as the files have them; snapshots in bytes on
+    the disk."""
 
     blobs: Amount
     ingests: Amount
     quarantine: Amount
+    snapshots: Amount
     database: Amount
 
 
@@ -102,11 +108,28 @@ def totals(store: LocalStore) -> Totals:
             blobs=_sum(entry.path for _, entry in paths.blob_entries()),
             ingests=_sum(ingest.data for ingest in paths.all_ingest_folders()),
             quarantine=_sum(_files(paths.quarantine)),
+            snapshots=_snapshots(store),
             database=replace(
                 _sum(f"{paths.database}{ending}" for ending in ("", "-wal", "-shm")),
                 count=int(store.database.exists()),
             ),
         )
+
+
+def _snapshots(store: LocalStore) -> Amount:
+    """All snapshots, of every driver; of committed ones what was counted then."""
+    from distore.snapshots import filetree
+
+    count = size = 0
+    for snapshotter, id, counted in store.database.stream(_SNAPSHOTS):
+        count += 1
+        if isinstance(counted, int):
+            size += counted
+            continue
+        with suppress(FileNotFoundError):  # committed or removed since
+            folder = os.path.join(store.paths.snapshots, str(snapshotter), str(id), "fs")
+            size += filetree.usage(folder).size
+    return Amount(count=count, size=size)
 
 
 def _sum(files: Iterator[str]) -> Amount:

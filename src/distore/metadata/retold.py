@@ -36,6 +36,9 @@ _LOOSE: Final = """
 INSERT INTO lease_resources SELECT s.namespace, ?, 'content', s.digest FROM temp.seen AS s
 WHERE NOT EXISTS (SELECT 1 FROM temp.kept AS k WHERE k.namespace = s.namespace AND k.digest = s.digest)
 """
+_SNAPSHOTS: Final = (
+    "INSERT INTO lease_resources SELECT namespace, ?, 'snapshots/' || snapshotter, key FROM snapshots"
+)
 _SEEN: Final = f"""
 CREATE TEMP TABLE seen (namespace TEXT, digest TEXT, PRIMARY KEY (namespace, digest)) WITHOUT ROWID;
 CREATE TEMP TABLE kept (namespace TEXT, digest TEXT, PRIMARY KEY (namespace, digest)) WITHOUT ROWID;
@@ -49,8 +52,8 @@ INSERT OR IGNORE INTO temp.kept SELECT namespace, digest FROM images;
 
 @dataclass(slots=True, kw_only=True)
 class Told:
-    """How many rows came of the blobs: ``labels`` of documents, ``names`` of images, and blobs that
-    the lease ``lease`` ``held``; None: none was needed."""
+    """How many rows came of the blobs: ``labels`` of documents, ``names`` of images, and blobs and
+    snapshots that the lease ``lease`` ``held``; None: none was needed."""
 
     labels: int = 0
     names: int = 0
@@ -175,11 +178,13 @@ def _name(annotations: Mapping[str, str]) -> str | None:
 
 
 def _hold(connection: sqlite3.Connection, lease: str, now: int) -> int:
-    """Put all blobs that neither a document nor an image names under a lease without an end."""
+    """Put all blobs that neither a document nor an image names under a lease without an end, and all
+    snapshots: a label that kept one may be lost."""
     for statement in _SEEN.split(";\n"):
         if statement.strip():
             connection.execute(statement)
     held = connection.execute(_LOOSE, (lease,)).rowcount
+    held += connection.execute(_SNAPSHOTS, (lease,)).rowcount
     namespaces = connection.execute("SELECT DISTINCT namespace FROM lease_resources WHERE id = ?", (lease,))
     for (namespace,) in namespaces.fetchall():
         connection.execute("INSERT INTO leases VALUES (?, ?, ?, 0)", (namespace, lease, now))

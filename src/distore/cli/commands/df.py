@@ -22,8 +22,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "For each image of the namespace the bytes that are there: all, those that another image needs too"
         " (shared), and those that would go with it (unique). Then the whole store, every file counted once:"
-        " blobs, ingests, quarantine, the database, and what dist gc would remove (reclaimable), which is a"
-        " part of blobs and ingests."
+        " blobs, ingests, quarantine, snapshots, the database, and what dist gc would remove (reclaimable),"
+        " which is a part of blobs, ingests and snapshots."
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="only the whole store, not each image")
 
@@ -55,11 +55,11 @@ def _totals(app: App, out: Output) -> None:
     from distore.metadata.diskusage import totals
 
     found = totals(app.content)
-    for kind in ("blobs", "ingests", "quarantine", "database"):
+    for kind in ("blobs", "ingests", "quarantine", "snapshots", "database"):
         amount = getattr(found, kind)
         _line(kind, amount.count, amount.size, out)
     collector = app.collector
-    count = sum(each.kind in ("content", "ingest") for each in collector.collect(dry_run=True))
+    count = sum(each.kind in ("content", "ingest", "snapshot") for each in collector.collect(dry_run=True))
     _line("reclaimable", count, collector.summary.freed, out)
 
 

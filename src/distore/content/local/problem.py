@@ -17,10 +17,10 @@ class Problem:
     """``subject`` is a digest, an ingest ref, an image's name or a path.
 
     ``kind``: damaged, unreadable, writable, stray, ingest, database, missing, row (records about a
-    blob that nobody has), image (its root is missing). ``action``: none, repaired (right bytes are
-    in place again), quarantined, fixed (the mode), removed (the empty rest of an ingest, or the
-    records). ``file`` is the one looked at: its inode, and when it was written, in nanoseconds, for an
-    inode's number is given again.
+    blob that nobody has), image (its root is missing), snapshot (its files are). ``action``: none,
+    repaired (right bytes are in place again), quarantined, fixed (the mode), removed (the empty rest of
+    an ingest, or the records). ``file`` is the one looked at: its inode, and when it was written, in
+    nanoseconds, for an inode's number is given again.
     """
 
     kind: str

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 _ABOUT_BLOBS: Final = ("content_labels", "content", "blobs")
 _DIGESTS: Final = " UNION ".join(f"SELECT digest FROM {table}" for table in _ABOUT_BLOBS)  # noqa: S608
 _IMAGES: Final = "SELECT namespace, name, digest FROM images ORDER BY namespace, name"
+_SNAPSHOTS: Final = (
+    "SELECT namespace, snapshotter, key, id FROM snapshots ORDER BY namespace, snapshotter, key"
+)
+_IS_SNAPSHOT: Final = "SELECT 1 FROM snapshots WHERE (namespace, snapshotter, key, id) = (?, ?, ?, ?)"
 _TABLES: Final = (
     "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!'"
 )
@@ -28,8 +32,9 @@ _OWN: Final = frozenset({*SHAPES, "gc_run", "gc_touched"})
 
 
 def problems(database: Database, paths: Paths, *, dry_run: bool) -> Iterator[Problem]:
-    """Tables that are not ours or not there, rows about blobs that nobody has (removed), and images
-    whose root is missing. Labels of what lies in quarantine stay: they tell where it came from.
+    """Tables that are not ours or not there, rows about blobs that nobody has (removed), images whose
+    root is missing, and snapshots whose files are. Labels of what lies in quarantine stay: they tell
+    where it came from.
 
     Raises:
         DataLoss: The database is damaged.
@@ -44,6 +49,8 @@ def problems(database: Database, paths: Paths, *, dry_run: bool) -> Iterator[Pro
             yield from _orphan(database, paths, str(text), dry_run=dry_run)
     for namespace, name, text in database.stream(_IMAGES):
         yield from _target(database, paths, (str(namespace), str(name), str(text)))
+    for row in database.stream(_SNAPSHOTS):
+        yield from _files(database, paths, row)
 
 
 def _tables(database: Database) -> Iterator[Problem]:
@@ -89,6 +96,16 @@ def _target(database: Database, paths: Paths, image: tuple[str, str, str]) -> It
     where = "" if namespace == DEFAULT_NAMESPACE else f" --namespace {namespace}"
     detail = f"its target {text} is missing; dist pull{where} {name} brings it"
     yield Problem(kind="image", subject=name, detail=detail)
+
+
+def _files(database: Database, paths: Paths, row: tuple[object, ...]) -> Iterator[Problem]:
+    namespace, snapshotter, key, id = map(str, row)
+    folder = os.path.join(paths.snapshots, snapshotter, id, "fs")
+    if os.path.isdir(folder) or not database.query(_IS_SNAPSHOT, *row):
+        return
+    where = "" if namespace == DEFAULT_NAMESPACE else f" --namespace {namespace}"
+    detail = f"its files are missing; dist snapshots rm{where} --snapshotter {snapshotter} {key} forgets it"
+    yield Problem(kind="snapshot", subject=key, detail=detail)
 
 
 def _has_file(paths: Paths, digest: Digest) -> bool:
