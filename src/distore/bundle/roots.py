@@ -75,14 +75,22 @@ class MountedRoot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CopiedRoot:
-    """Files written by ``write``, which leaves nothing when it raises."""
+    """Files written by ``write``, which leaves nothing when it raises.
+
+    Args:
+        owner: User and group of the folder itself, where no layer tells of it; None: whoever makes it.
+    """
 
     write: Callable[[str], None]
+    owner: tuple[int, int] | None = None
 
     def notes(self) -> Mapping[str, str]:
         return {}
 
     def make(self, folder: str) -> None:
+        if self.owner is not None:
+            with translated(f"folder {folder}"):
+                os.chown(folder, *self.owner)
         self.write(folder)
 
     def undo(self, folder: str) -> None:

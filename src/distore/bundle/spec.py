@@ -119,7 +119,7 @@ def user_of(config: RunConfig, options: SpecOptions) -> str:
 
 def _process(config: RunConfig, user: User, options: SpecOptions, subject: str) -> dict[str, object]:
     process: dict[str, object] = {"terminal": True} if options.terminal else {}
-    process["user"] = _user(user, options.maps, subject)
+    process["user"] = _user(user, options, subject)
     process["args"] = _arguments(config, options, subject)
     process["env"] = _environment(config, user, options)
     process["cwd"] = _folder(config, options)
@@ -130,7 +130,8 @@ def _process(config: RunConfig, user: User, options: SpecOptions, subject: str) 
     return process
 
 
-def _user(user: User, maps: Maps | None, subject: str) -> dict[str, object]:
+def _user(user: User, options: SpecOptions, subject: str) -> dict[str, object]:
+    maps = options.maps
     if maps is None:
         return {"uid": user.uid, "gid": user.gid, "additionalGids": list(user.groups)}
     for what, number, known in (("user", user.uid, maps.uids), ("group", user.gid, maps.gids)):
@@ -139,7 +140,9 @@ def _user(user: User, maps: Maps | None, subject: str) -> dict[str, object]:
                 f"{subject}: {what} {number} is not mapped in this user namespace; give the user ranges in"
                 " /etc/subuid and /etc/subgid (and have newuidmap), or run as root"
             )
-    groups = [group for group in user.groups if holds(maps.gids, group)] if maps.groups else []
+    # runc sets no groups when it is not root itself, even where they are mapped (1.1), and refuses to start.
+    may_set = maps.groups and not (options.is_rootless and options.new_userns)
+    groups = [group for group in user.groups if holds(maps.gids, group)] if may_set else []
     return {"uid": user.uid, "gid": user.gid, **({"additionalGids": groups} if groups else {})}
 
 

@@ -10,7 +10,7 @@ from distore.errors import InvalidArgument, PermissionDenied
 if TYPE_CHECKING:
     import argparse
 
-    from distore._internal.userns import Maps
+    from distore._internal.userns import IdMap, Maps
     from distore.bundle.bundle import BundledImage
     from distore.bundle.spec import SpecOptions
     from distore.unpack.layers import ImageLayers
@@ -21,7 +21,7 @@ _NOT_FOR_RUNTIMES: Final = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIF
 def add_spec(parser: argparse.ArgumentParser) -> None:
     """Flags that change what the image says, or what containers are given."""
     parser.add_argument(
-        "--entrypoint", type=_words, metavar="WORDS", help="instead of the image's; drops its command"
+        "--entrypoint", type=words, metavar="WORDS", help="instead of the image's; drops its command"
     )
     parser.add_argument(
         "-e",
@@ -150,6 +150,28 @@ def outer_maps() -> Maps:
     return own_maps(uid=os.geteuid(), gid=os.getegid(), name=name)
 
 
+def id_maps(texts: list[str]) -> tuple[IdMap, ...]:
+    """``ID:HOST:COUNT``, each.
+
+    Raises:
+        InvalidArgument: Another form, or an id that is there twice.
+    """
+    from distore._internal.userns import IdMap, overlap
+
+    found = []
+    for text in texts:
+        parts = text.split(":")
+        if len(parts) != 3 or not all(part.isascii() and part.isdecimal() for part in parts):
+            raise InvalidArgument(f"map {text[:60]!a}: want ID:HOST:COUNT")
+        inside, outside, size = (int(part) for part in parts)
+        if not size or max(inside, outside) + size > 1 << 32:
+            raise InvalidArgument(f"map {text[:60]!a}: ids end at {(1 << 32) - 1}")
+        found.append(IdMap(container=inside, host=outside, size=size))
+    if overlap(found):
+        raise InvalidArgument("maps of ids: an id is in two of them")
+    return tuple(found)
+
+
 def runtime_environment() -> dict[str, str]:
     """Ours, without what would hand descriptors and sockets of ours on into a container."""
     return {name: value for name, value in os.environ.items() if name not in _NOT_FOR_RUNTIMES}
@@ -178,7 +200,8 @@ def _variable(text: str) -> tuple[str, ...]:
     return () if value is None else (f"{text}={value}",)
 
 
-def _words(text: str) -> tuple[str, ...]:
+def words(text: str) -> tuple[str, ...]:
+    """A JSON list, or words as a shell splits them."""
     from distore.cli.imagewords import command_words
 
     return command_words(text)

@@ -15,6 +15,19 @@ if TYPE_CHECKING:
     from distore.cli.output import Output
 
 
+def before_collecting(app: App, out: Output) -> None:
+    """Have the right to remove files of all ids that this user has, where runs may have made some; and
+    clear away what they left."""
+    root = app.content.root
+    if not any(os.path.isdir(os.path.join(root, name)) for name in ("run", "snapshots")):
+        return
+    from distore.cli.runflags import enter_namespace, is_root, outer_maps
+
+    if os.geteuid() != 0 and not is_root() and outer_maps().groups:
+        enter_namespace()
+    clear_left_over(app, out)
+
+
 def clear_left_over(app: App, out: Output) -> None:
     """Remove containers whose ``dist run`` was killed, with their snapshots; what does not go is noted,
     and stays for the next time."""

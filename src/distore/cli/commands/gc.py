@@ -65,6 +65,10 @@ def run(args: argparse.Namespace, app: App, out: Output) -> None:
 
 
 def _collect(args: argparse.Namespace, app: App, out: Output) -> None:
+    if not args.dry_run:
+        from distore.cli.runs import before_collecting
+
+        before_collecting(app, out)
     collector = app.collector
     for each in collector.collect(dry_run=args.dry_run, older_than=args.older_than):
         _show(each, args, out)
