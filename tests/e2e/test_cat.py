@@ -74,7 +74,7 @@ def test_a_closed_pipe_and_an_interrupt_end_it_quietly(large: Path) -> None:
 
 
 def test_a_store_that_cannot_be_written_is_read_all_the_same(files: Dist) -> None:
-    (files.root / "index").write_text("in the way")
+    (files.root / "listings").write_text("in the way")
 
     assert files.raw("cat", "app:1:/etc/passwd") == b"root\nweb\n"
     assert json.loads(files("ls", "--json", "app:1:/etc/passwd"))["size"] == 9

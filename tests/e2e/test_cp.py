@@ -62,6 +62,16 @@ def test_what_is_in_a_folder_goes_without_it(files: Dist, out: Path) -> None:
     assert out.stat().st_mtime != 100
 
 
+def test_a_link_to_a_folder_is_a_folder_to_copy_into(files: Dist, out: Path) -> None:
+    (out / "real").mkdir()
+    (out / "link").symlink_to("real")
+
+    files("cp", "app:1:/etc/.", str(out / "link"))
+    files("cp", "app:1:/etc", str(out / "link"))
+
+    assert names(out / "real") == ["etc", "etc/passwd", "etc/shadow", "passwd", "shadow"]
+
+
 def test_a_link_is_copied_as_a_link_unless_it_is_to_be_followed(files: Dist, out: Path) -> None:
     files("cp", "app:1:/bin", str(out))
     files("cp", "-L", "app:1:/bin", str(out / "real"))

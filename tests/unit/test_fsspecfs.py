@@ -174,6 +174,7 @@ def test_a_folder_is_fetched_without_its_circles(app: ImageFileSystem, tmp_path:
     [
         ("/none", FileNotFoundError),
         ("/etc/gone", FileNotFoundError),
+        ("/a\0b", FileNotFoundError),
         ("/etc", IsADirectoryError),
         ("/etc/data/x", NotADirectoryError),
         ("/null", OSError),

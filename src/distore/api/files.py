@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from distore.unpack.filetree import FileInfo
     from distore.unpack.layers import ImageLayers
 
-_INDEX: Final = "index"  # below the root of the store (docs/formats/store.md#index)
+_LISTINGS: Final = "listings"  # below the root of the store (docs/formats/store.md#listings)
 
 
 class ImageFiles:
@@ -158,4 +158,4 @@ def listing_files(content: LocalStore) -> ListingFiles:
             return False
         return os.path.exists(content.paths.blob(digest))
 
-    return ListingFiles(os.path.join(content.root, _INDEX), is_kept=is_kept)
+    return ListingFiles(os.path.join(content.root, _LISTINGS), is_kept=is_kept)

@@ -13,7 +13,7 @@ from fsspec.spec import AbstractFileSystem  # type: ignore[import-untyped]
 from distore.api.files import ImageFiles, layer_files
 from distore.api.store import Store
 from distore.api.transfers import this_platform
-from distore.errors import FailedPrecondition, NotFound
+from distore.errors import FailedPrecondition, InvalidArgument, NotFound
 from distore.oci.platform import Platform
 from distore.unpack.filetree import FileKind
 
@@ -183,7 +183,7 @@ class ImageFileSystem(AbstractFileSystem):  # type: ignore[misc]  # see above
         """Errors as those of a file system: what calls fsspec handles these."""
         try:
             return self.files.stat(name, follow=follow)
-        except NotFound as error:
+        except (NotFound, InvalidArgument) as error:
             raise FileNotFoundError(name) from error
         except FailedPrecondition as error:
             raise NotADirectoryError(name) from error

@@ -209,7 +209,9 @@ class _Opened:
         wanted = expected.name, expected.kind, expected.size
         if not isinstance(found, Member) or (found.name, found.kind, found.size) != wanted:
             name = shown(expected.name)
-            raise DataLoss(f"{self.subject}: {name} is not where the index says; remove index/ of the store")
+            raise DataLoss(
+                f"{self.subject}: {name} is not where its listing says; remove listings/ of the store"
+            )
         yield found
         left = found.size if found.kind == REGULAR else 0
         while left:

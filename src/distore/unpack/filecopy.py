@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 import tempfile
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -18,7 +19,7 @@ from distore.errors import AlreadyExists, FailedPrecondition, NotFound
 from distore.unpack.filetree import FileKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from _typeshed import ReadableBuffer
 
@@ -30,7 +31,7 @@ _STAGE: Final = ".dist-cp-"  # beside what is made; a crash leaves it
 _OWNER: Final = 0o700
 
 
-def tar_stream(files: LayerFiles, top: FileInfo, name: str) -> Iterator[ReadableBuffer]:
+def tar_stream(files: LayerFiles, top: FileInfo, name: str) -> Generator[ReadableBuffer, None, None]:
     """A tar file of a path and all below it; names that stand for one file come as hard links.
 
     Folders come first, then files in the order of the layers, each piece good until the next.
@@ -90,7 +91,8 @@ def copy_out(
     is_content = top.path == "/" or path.endswith("/.")
     goal = _goal(top, target, is_content=is_content)
     is_folder = top.kind is FileKind.FOLDER
-    merges = is_folder and os.path.isdir(goal) and not os.path.islink(goal.rstrip("/"))
+    is_link = os.path.islink(goal.rstrip("/")) and not is_content
+    merges = is_folder and os.path.isdir(goal) and not is_link
     _check(files, top, goal, is_content=is_content, merges=merges, force=force)
     if merges:
         # Its own mode and time stay: the root of the tar file is left out.
@@ -143,10 +145,10 @@ def _lay(
     files: LayerFiles, top: FileInfo, name: str, folder: str, options: ApplyOptions, *, with_root: bool
 ) -> int:
     """Lay the tar file over a folder; how much was left out."""
-    chunks = tar_stream(files, top, name)
-    if not with_root:
-        next(chunks)
-    return apply(_Pieces(chunks), folder, options, subject=files.subject).left_out
+    with closing(tar_stream(files, top, name)) as chunks:
+        if not with_root:
+            next(chunks)
+        return apply(_Pieces(chunks), folder, options, subject=files.subject).left_out
 
 
 def _lay_new(files: LayerFiles, top: FileInfo, stage: str, goal: str, options: ApplyOptions) -> int:

@@ -138,7 +138,7 @@ class FileTree:
         """Whether a path stands for anything."""
         try:
             self._find(path, follow=follow)
-        except (NotFound, FailedPrecondition):
+        except (NotFound, FailedPrecondition, InvalidArgument):
             return False
         return True
 

@@ -1,4 +1,4 @@
-"""Listings kept in files, so that a layer is read for its names once (docs/formats/store.md#index).
+"""Listings kept in files, so that a layer is read for its names once (docs/formats/store.md#listings).
 
 They may go at any time. Names and places alone are taken from them: whoever reads a member looks
 whether its header says the same.

@@ -7,6 +7,7 @@ import os
 import stat
 import tarfile
 import tempfile
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -190,3 +191,22 @@ def test_a_layer_that_goes_meanwhile_is_named() -> None:
 
     with pytest.raises(NotFound, match="not in the store; dist pull brings it"):
         files.read("/a")
+
+
+@pytest.mark.slow
+def test_memory_grows_with_the_names_alone() -> None:
+    """20,000 of them, each in its own way, and 20 MB of bytes."""
+    count = 20_000
+    data = layer(*(member(f"d{n % 97}/name-{n}", data=b"x" * 1000, mtime=n) for n in range(count)))
+    store = MemoryStore()
+    root = put_image(store, data, packed=())
+    tracemalloc.start()
+    try:
+        files = opened(store, root)
+        kept, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert len(files.tree) == count + 97
+    assert kept < 1500 * count
+    assert peak < 2000 * count + 8_000_000  # the buffers of one layer that is read

@@ -25,7 +25,7 @@ from distore.unpack.listingfiles import ListingFiles
 
 @pytest.fixture
 def kept(tmp_path: Path) -> ListingFiles:
-    return ListingFiles(str(tmp_path / "index"), is_kept=lambda _algorithm, _encoded: True)
+    return ListingFiles(str(tmp_path / "listings"), is_kept=lambda _algorithm, _encoded: True)
 
 
 def files_in(folder: Path) -> list[Path]:
@@ -145,17 +145,17 @@ def test_a_listing_that_lies_gives_no_wrong_bytes(kept: ListingFiles, tmp_path: 
         path.write_bytes(packed([[meta], rows], path.read_bytes()))
         files = opened(store, root, kept=kept)
         for name in "ab":
-            with pytest.raises(DataLoss, match="not where the index says"):
+            with pytest.raises(DataLoss, match="not where its listing says"):
                 files.read(name)
 
 
 def test_listings_of_layers_that_are_gone_go(tmp_path: Path) -> None:
     store, names = MemoryStore(), set[str]()
-    kept = ListingFiles(str(tmp_path / "index"), is_kept=lambda _algorithm, encoded: encoded in names)
+    kept = ListingFiles(str(tmp_path / "listings"), is_kept=lambda _algorithm, encoded: encoded in names)
     one, two = (put_image(store, tar_of([Entry("file", "a", seed=seed)])) for seed in (1, 2))
     names.add(layers_of(store, one).layers[0].digest.encoded)
     opened(store, one, kept=kept)
-    dead = tmp_path / "index" / "sha256" / "0.partial-999999999"
+    dead = tmp_path / "listings" / "sha256" / "0.partial-999999999"
     dead.write_bytes(b"")
     assert len(files_in(tmp_path)) == 2
 
@@ -167,13 +167,13 @@ def test_listings_of_layers_that_are_gone_go(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_takes_no_files_is_no_reason_to_fail(tmp_path: Path) -> None:
-    (tmp_path / "index").write_text("a file")
-    kept = ListingFiles(str(tmp_path / "index"), is_kept=lambda _algorithm, _encoded: True)
+    (tmp_path / "listings").write_text("a file")
+    kept = ListingFiles(str(tmp_path / "listings"), is_kept=lambda _algorithm, _encoded: True)
     store = MemoryStore()
     root = put_image(store, tar_of([Entry("file", "a", seed=1)]))
 
     assert opened(store, root, kept=kept).read("a") == b"a 1" * 2
-    assert os.listdir(tmp_path) == ["index"]
+    assert os.listdir(tmp_path) == ["listings"]
 
 
 def test_what_is_too_large_is_not_kept(
