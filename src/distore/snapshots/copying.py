@@ -8,7 +8,7 @@ import stat
 from typing import TYPE_CHECKING, Final
 
 from distore._internal import fsops
-from distore.snapshots.filetree import entries, open_folder
+from distore.snapshots.filetree import changed, entries, open_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +54,7 @@ class Copy:
                 if waiting[-1]:
                     name = waiting[-1].pop()
                     os.mkdir(name, 0o700, dir_fd=new)
-                    old, new = _changed(old, name), _changed(new, name)
+                    old, new = changed(old, name), changed(new, name)
                     self._path.append(name)
                     waiting.append(self._level(old, new))
                     continue
@@ -63,7 +63,7 @@ class Copy:
                 if not waiting:
                     return
                 self._path.pop()
-                old, new = _changed(old, ".."), _changed(new, "..")
+                old, new = changed(old, ".."), changed(new, "..")
         finally:
             for fd in (old, new, self._top):
                 os.close(fd)
@@ -197,9 +197,3 @@ def _copy_range(source: int, target: int, start: int, end: int) -> None:
         if not done:  # cut by somebody meanwhile
             return
         start += done
-
-
-def _changed(fd: int, name: str) -> int:
-    new = open_folder(name, fd)
-    os.close(fd)
-    return new

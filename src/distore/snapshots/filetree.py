@@ -5,7 +5,6 @@ Links in a tree are never followed. All functions raise OSError as the system do
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from typing import TYPE_CHECKING, Final
@@ -61,10 +60,10 @@ def _walk(path: str) -> Iterator[os.stat_result]:
             if not waiting[-1]:
                 waiting.pop()
                 if waiting:
-                    fd = _changed(fd, "..")
+                    fd = changed(fd, "..")
                 continue
             try:
-                fd = _changed(fd, waiting[-1].pop())
+                fd = changed(fd, waiting[-1].pop())
             except (FileNotFoundError, NotADirectoryError, PermissionError):
                 continue
             waiting.append([])
@@ -84,77 +83,65 @@ def _met(entry: os.DirEntry[str], folders: list[str]) -> Iterator[os.stat_result
         folders.append(entry.name)
 
 
-def _changed(fd: int, name: str) -> int:
-    """The descriptor of another folder in the place of one."""
-    new = open_folder(name, fd)
-    os.close(fd)
-    return new
+def changed(fd: int, name: str) -> int:
+    """The descriptor of a folder in, or above, an open one, in the place of that."""
+    return _replaced(fd, open_folder(name, fd))
 
 
 def remove(path: str) -> int:
-    """Remove a folder and all below it; the bytes on the disk that this freed.
-
-    Folders are moved to the top before they are emptied, so that no path gets long and none is
-    entered twice.
-    """
-    freed, number = 0, 0
-    top = open_folder(path)
+    """Remove a folder and all below it, which nobody else changes; the bytes on the disk that this freed."""
+    freed = 0
+    above: list[str] = []  # the names that lead to the open folder
+    fd = _opened(path, None)
     try:
-        waiting = ["."]
-        while waiting:
-            name = waiting.pop()
-            fd = _opened(name, top)
-            try:
-                for entry in entries(fd):
-                    if not entry.is_dir(follow_symlinks=False):
-                        freed += _unlinked(entry.name, fd)
-                        continue
-                    if name == ".":
-                        waiting.append(entry.name)
-                        continue
-                    number = _moved(entry.name, fd, top, number + 1)
-                    waiting.append(f".{number}")
-            finally:
-                os.close(fd)
-            if name != ".":
-                freed += _BLOCK * os.stat(name, dir_fd=top).st_blocks
-                os.rmdir(name, dir_fd=top)
+        waiting = [_emptied(fd)]
+        while True:
+            folders, size = waiting[-1]
+            freed += size
+            waiting[-1] = (folders, 0)
+            if folders:
+                above.append(folders.pop())
+                fd = _replaced(fd, _opened(above[-1], fd))
+                waiting.append(_emptied(fd))
+                continue
+            waiting.pop()
+            if not waiting:
+                break
+            freed += os.fstat(fd).st_blocks * _BLOCK
+            fd = changed(fd, "..")
+            os.rmdir(above.pop(), dir_fd=fd)
     finally:
-        os.close(top)
+        os.close(fd)
     fsops.remove_directory(path)
     return freed
 
 
-def _opened(name: str, top: int) -> int:
+def _emptied(fd: int) -> tuple[list[str], int]:
+    """The folders in a folder, after the files in it were removed, and what that freed."""
+    folders, freed = [], 0
+    for entry in entries(fd):
+        if entry.is_dir(follow_symlinks=False):
+            folders.append(entry.name)
+            continue
+        there = os.stat(entry.name, dir_fd=fd, follow_symlinks=False)
+        os.unlink(entry.name, dir_fd=fd)
+        freed += there.st_blocks * _BLOCK if there.st_nlink == 1 else 0
+    return folders, freed
+
+
+def _opened(name: str, at: int | None) -> int:
     """A folder that may be emptied, whatever its mode is (for those who are not root)."""
     try:
-        fd = open_folder(name, top)
+        fd = open_folder(name, at)
         if os.geteuid() == 0 or os.fstat(fd).st_mode & _OWNER == _OWNER:
             return fd
         os.close(fd)
     except PermissionError:
         pass
-    os.chmod(name, _OWNER, dir_fd=top)
-    return open_folder(name, top)
+    os.chmod(name, _OWNER, dir_fd=at)
+    return open_folder(name, at)
 
 
-def _moved(name: str, fd: int, top: int, number: int) -> int:
-    """Move a folder to the top, to a name that no removal before this one has left; its number."""
-    while True:
-        try:
-            os.rename(name, f".{number}", src_dir_fd=fd, dst_dir_fd=top)
-        except PermissionError:  # its owner must be allowed to write to it, to change its ``..``
-            os.chmod(name, _OWNER, dir_fd=fd)
-            os.rename(name, f".{number}", src_dir_fd=fd, dst_dir_fd=top)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-            number += 1
-            continue
-        return number
-
-
-def _unlinked(name: str, fd: int) -> int:
-    there = os.stat(name, dir_fd=fd, follow_symlinks=False)
-    os.unlink(name, dir_fd=fd)
-    return there.st_blocks * _BLOCK if there.st_nlink == 1 else 0
+def _replaced(old: int, new: int) -> int:
+    os.close(old)
+    return new
