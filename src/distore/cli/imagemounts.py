@@ -13,6 +13,7 @@ from distore.errors import (
     FailedPrecondition,
     NotFound,
     PermissionDenied,
+    Unavailable,
 )
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from distore.snapshots.snapshotter import Info, Snapshotter
 
 MOUNTPOINT: Final = "distore/mountpoint"  # label: where a snapshot is mounted, an absolute path
-_DEVICE: Final = "distore/device"  # label: major:minor of what is seen there, a blank, and its root
+_SEEN: Final = "distore/mounted"  # label: what mountinfo tells of it: type, device, root
 _GC_ROOT: Final = "containerd.io/gc.root"
 # A look at files is no reason to let them do anything.
 _OPTIONS: Final = ("nosuid", "nodev")
@@ -76,6 +77,8 @@ def unmount_image(app: App, out: Output, *, target: str) -> None:
         NotFound, FailedPrecondition: No image of the store is mounted there.
         Unavailable: Somebody uses it.
     """
+    from dataclasses import replace
+
     from distore.mount import mounts, unmount
 
     real = os.path.realpath(target)
@@ -83,7 +86,12 @@ def unmount_image(app: App, out: Output, *, target: str) -> None:
     snapshotter, info = _mounted(app, real, there)
     if there:
         unmount(real)
-    snapshotter.remove(info.name)
+    try:
+        snapshotter.remove(info.name)
+    except Unavailable:  # a process with mounts of its own has taken this one along
+        left = replace(info, labels={})
+        snapshotter.update(left, f"labels.{_GC_ROOT}", f"labels.{MOUNTPOINT}")
+        out.note(f"dist: {_printable(real)}: still seen by another mount namespace; dist gc removes it later")
     out.record(_printable(real), mountpoint=real, chain_id=info.parent)
 
 
@@ -97,7 +105,7 @@ def _mount_snapshot(snapshotter: Snapshotter, chain: str, target: str, *, rw: bo
     try:
         _mount_all(make(key, chain, labels=labels), target)
         mounted = True
-        snapshotter.update(_with_device(snapshotter.stat(key), target), f"labels.{_DEVICE}")
+        snapshotter.update(_with_seen(snapshotter.stat(key), target), f"labels.{_SEEN}")
     except BaseException:
         if mounted:
             unmount(target)
@@ -116,13 +124,17 @@ def _mount_all(mounts: tuple[object, ...], target: str) -> None:
         mount(replace(one, target=target, options=(*one.options, *_OPTIONS)))
 
 
-def _with_device(info: Info, target: str) -> Info:
+def _with_seen(info: Info, target: str) -> Info:
     from dataclasses import replace
 
     from distore.mount import mounts
 
     at = [one for one in mounts() if one.target == target][-1]
-    return replace(info, labels={**info.labels, _DEVICE: f"{at.device} {at.root}"})
+    return replace(info, labels={**info.labels, _SEEN: _told(at)})
+
+
+def _told(mounted: Mounted) -> str:
+    return f"{mounted.type} {mounted.device} {mounted.root}"
 
 
 def _mounted(app: App, real: str, there: list[Mounted]) -> tuple[Snapshotter, Info]:
@@ -134,8 +146,8 @@ def _mounted(app: App, real: str, there: list[Mounted]) -> tuple[Snapshotter, In
         if not there:
             raise FailedPrecondition(f"folder {_printable(real)}: nothing is mounted there")
     for snapshotter, info in found:
-        seen = info.labels.get(_DEVICE)
-        if not there or seen in (None, f"{there[-1].device} {there[-1].root}"):
+        seen = info.labels.get(_SEEN)
+        if not there or seen in (None, _told(there[-1])):
             return snapshotter, info
     raise FailedPrecondition(
         f"folder {_printable(real)}: no image of the store {_printable(app.content.root)} is mounted there"
