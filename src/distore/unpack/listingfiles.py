@@ -11,6 +11,7 @@ import re
 import zlib
 from array import array
 from contextlib import suppress
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final
 
 from distore.diff.tarmember import BLOCK, Member, Meta
@@ -73,7 +74,7 @@ class ListingFiles:
     def put(self, layer: Descriptor, diff_id: Digest, listing: Listing) -> None:
         """Keep a listing; those of layers that are gone go."""
         path = self._path(layer.digest)
-        partial = f"{path}{_PARTIAL}-{os.getpid()}"
+        partial = f"{path}{_PARTIAL}-{os.getpid()}-{get_ident()}"
         data = _head(layer, diff_id) + _encoded(listing)
         if len(data) > _MAX_FILE:
             return
@@ -95,8 +96,8 @@ class ListingFiles:
             for algorithm in [one.name for one in algorithms if one.is_dir(follow_symlinks=False)]:
                 folder = os.path.join(self._folder, algorithm)
                 for name in os.listdir(folder):
-                    whose, partial, pid = name.partition(_PARTIAL)
-                    is_used = _is_alive(pid) if partial else self._is_kept(algorithm, whose)
+                    whose, partial, by = name.partition(_PARTIAL)
+                    is_used = _is_alive(by) if partial else self._is_kept(algorithm, whose)
                     if not is_used:
                         with suppress(OSError):
                             os.unlink(os.path.join(folder, name))
@@ -109,8 +110,10 @@ def _head(layer: Descriptor, diff_id: Digest) -> bytes:
     return f"distore listing {_VERSION} {layer.size} {diff_id}\n".encode()
 
 
-def _is_alive(pid: str) -> bool:
-    return os.path.isdir(f"/proc/{pid[1:]}")
+def _is_alive(by: str) -> bool:
+    """Whether the process that writes ``-<pid>-<thread>`` is there."""
+    pid = by[1:].partition("-")[0]
+    return pid.isdecimal() and os.path.isdir(f"/proc/{pid}")
 
 
 def _encoded(listing: Listing) -> bytes:

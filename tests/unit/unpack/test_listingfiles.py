@@ -155,7 +155,7 @@ def test_listings_of_layers_that_are_gone_go(tmp_path: Path) -> None:
     one, two = (put_image(store, tar_of([Entry("file", "a", seed=seed)])) for seed in (1, 2))
     names.add(layers_of(store, one).layers[0].digest.encoded)
     opened(store, one, kept=kept)
-    dead = tmp_path / "listings" / "sha256" / "0.partial-999999999"
+    dead = tmp_path / "listings" / "sha256" / "0.partial-999999999-1"
     dead.write_bytes(b"")
     assert len(files_in(tmp_path)) == 2
 
