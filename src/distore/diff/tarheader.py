@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from typing import Final
 
 _FIELDS: Final = struct.Struct("100s8s8s8s12s12s8sc100s8s32s32s8s8s155s12x")
@@ -44,8 +45,8 @@ class Header:
         self.block = block  # which may have a sparse map
         self.name = text(name)
         self.kind: bytes = kind
-        self.mode = number(mode)
-        self.uid, self.gid = number(uid), number(gid)
+        self.mode = _often(mode)
+        self.uid, self.gid = _often(uid), _often(gid)
         self.size, self.mtime = number(size), number(mtime)
         self.link = text(link)
         self.uname = self.gname = b""
@@ -54,7 +55,7 @@ class Header:
             return
         self.uname, self.gname = text(uname), text(gname)
         if kind in b"34":
-            self.device = number(major), number(minor)
+            self.device = _often(major), _often(minor)
         # GNU has times where others have the beginning of the name.
         if prefix[0] and magic[:6] == _POSIX:
             self.name = text(prefix) + b"/" + self.name
@@ -82,6 +83,9 @@ def number(field: bytes) -> int:
         return int(digits, 8)
     except ValueError as error:
         raise BadHeader from error
+
+
+_often = lru_cache(maxsize=1024)(number)  # few modes and owners for many members
 
 
 def _check(block: bytes, total: int) -> None:
