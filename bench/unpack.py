@@ -1,6 +1,7 @@
 """How long until an image is files, out of a store and out of a registry, beside umoci, tar, ctr and podman?
 
-``--rounds N`` runs of each (3), ``--scale F`` to make the images smaller, ``--only one|large|pull``.
+``--rounds N`` runs of each (3), ``--scale F`` to make the images smaller, ``--only one|large|pull``,
+``--images DIR`` keeps the images there (making them takes minutes) and takes those that it finds.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, cast
 
 import measure
 import peers
@@ -252,13 +254,27 @@ def show(title: str, costs: Mapping[str, Sequence[Cost]]) -> None:
     )
 
 
-def measure_all(base: Path, rounds: int, scale: float, parts: Sequence[str]) -> None:
+def image_in(folder: Path, name: str, files: Sequence[int]) -> peers.Image:
+    """The image that was kept there, or a new one."""
+    if not (folder / "index.json").exists():
+        return rootfs.make_image(folder, name, files)
+    blobs = folder / "blobs" / "sha256"
+
+    def read(entry: dict[str, str]) -> dict[str, Any]:
+        return cast(dict[str, Any], json.loads((blobs / entry["digest"][7:]).read_text()))
+
+    manifest = read(json.loads((folder / "index.json").read_text())["manifests"][0])
+    found = [(part["digest"], part["size"]) for part in (manifest["config"], *manifest["layers"])]
+    return peers.Image(name=name, folder=folder, blobs=tuple(found))
+
+
+def measure_all(base: Path, images: Path, rounds: int, scale: float, parts: Sequence[str]) -> None:
     after = f"{rounds} alternating runs"
     for part, name, sizes in (("one", "one", ONE), ("large", "large", LARGE)):
         if part not in parts and not (part == "large" and "pull" in parts):
             continue
         files = [int(mb * scale * MB) for mb in sizes]
-        image = rootfs.make_image(base / name, name, files)
+        image = image_in(images / f"{name}-{scale:g}", name, files)
         what = f"{image.size / MB:,.0f} MB in {len(files)} layers, {sum(files) / MB:,.0f} MB of files"
         if part in parts:
             costs = alternate(Unpacking(image=image).contenders(), base, rounds)
@@ -280,6 +296,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--scale", type=float, default=1, metavar="F")
     parser.add_argument("--only", choices=PARTS, action="append", metavar="PART")
+    parser.add_argument("--images", type=Path, metavar="DIR")
     args = parser.parse_args()
     if absent := [program for program in NEEDED if shutil.which(program) is None]:
         print(f"unpack is left out: not installed: {', '.join(absent)}", file=sys.stderr)
@@ -288,7 +305,8 @@ def main() -> None:
         print("unpack is left out: owners and overlays need root", file=sys.stderr)
         return
     with measure.scratch() as folder:
-        measure_all(Path(folder), args.rounds, args.scale, args.only or PARTS)
+        base = Path(folder)
+        measure_all(base, args.images or base, args.rounds, args.scale, args.only or PARTS)
 
 
 if __name__ == "__main__":
