@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from distore.diff.changes import Comparison, Kind, find_changes
 from distore.diff.overlaytar import OPAQUE, WHITEOUT
 from distore.diff.ownership import unmapped
+from distore.diff.plainheader import plain_header
 from distore.diff.readtree import Tree
 from distore.diff.safepath import join
 from distore.diff.sameness import SECOND
@@ -220,21 +221,24 @@ class _Layer:
         self._options = options
         self._latest = options.comparison().latest
         self._names: dict[tuple[int, int], bytes] = {}  # the first one of a file with several
-        self._at: list[bytes] = []  # the folders that were told of, down to the last name
+        self._folder = b""  # that was told of last, with those on the way to it
         self._space = memoryview(bytearray(_BATCH))
         self.batch = bytearray()
 
     def lay_folders(self, change: Change) -> None:
         """Tell of the folders on the way to a change, unless they were the last ones."""
-        parts = change.path.split(b"/")[:-1] if change.kind is not Kind.OPAQUE else change.path.split(b"/")
-        depth = 0
-        while depth < min(len(parts), len(self._at)) and parts[depth] == self._at[depth]:
-            depth += 1
-        del self._at[depth:]
-        for part in parts[depth:]:
-            self._at.append(part)
-            path = b"/".join(self._at)
-            self._lay_other(path, self._tree.stat(path))
+        folder = change.path if change.kind is Kind.OPAQUE else change.path.rpartition(b"/")[0]
+        if folder == self._folder:
+            return
+        if folder:
+            parts, told = folder.split(b"/"), self._folder.split(b"/")
+            depth = 0
+            while depth < min(len(parts), len(told)) and parts[depth] == told[depth]:
+                depth += 1
+            for end in range(depth + 1, len(parts) + 1):
+                path = b"/".join(parts[:end])
+                self._lay_other(path, self._tree.stat(path))
+        self._folder = folder
 
     def lay_whiteout(self, change: Change) -> None:
         """Tell that a name is gone, or all that lay in a folder."""
@@ -244,10 +248,9 @@ class _Layer:
 
     def lay(self, path: bytes) -> Iterator[ReadableBuffer]:
         """Tell of a name; what is too large for the batch comes out."""
-        info = self._tree.stat(path)
+        info = self._tree.last_stat(path)
         if stat.S_ISDIR(info.st_mode):
-            if path:
-                self._at = path.split(b"/")
+            self._folder = path
         elif info.st_nlink > 1:
             first = self._names.setdefault((info.st_dev, info.st_ino), path)
             if first != path:
@@ -276,8 +279,7 @@ class _Layer:
     def _lay_file(self, path: bytes, info: os.stat_result) -> Iterator[ReadableBuffer]:
         fd = self._tree.open(path, info)
         try:
-            meta = self._meta(info, self._tree.attributes(path, fd))
-            self.batch += header(Member(name=_text(path), kind=REGULAR, meta=meta, size=info.st_size))
+            self.batch += self._file_header(path, info, self._tree.attributes(path, fd))
             left = info.st_size
             while left:
                 size = self._tree.read(path, fd, self._space[:left])
@@ -295,8 +297,28 @@ class _Layer:
         finally:
             os.close(fd)
 
+    def _file_header(self, path: bytes, info: os.stat_result, attributes: Attributes) -> bytes:
+        if not attributes:
+            time = self._time(info)
+            plain = plain_header(
+                path,
+                REGULAR,
+                mode=stat.S_IMODE(info.st_mode),
+                owner=self._options.owner(info.st_uid, info.st_gid),
+                size=info.st_size,
+                time=time // SECOND,
+                exact=_decimal(time) if time % SECOND else b"",
+            )
+            if plain is not None:
+                return plain
+        meta = self._meta(info, attributes)
+        return header(Member(name=_text(path), kind=REGULAR, meta=meta, size=info.st_size))
+
+    def _time(self, info: os.stat_result) -> int:
+        return info.st_mtime_ns if self._latest is None else min(info.st_mtime_ns, self._latest)
+
     def _meta(self, info: os.stat_result, attributes: Attributes) -> Meta:
-        time = info.st_mtime_ns if self._latest is None else min(info.st_mtime_ns, self._latest)
+        time = self._time(info)
         uid, gid = self._options.owner(info.st_uid, info.st_gid)
         records = (
             [(_XATTR + name, value) for name, value in unmapped(attributes, self._options.owner)]

@@ -48,6 +48,7 @@ class Tree:
         except OSError as error:
             raise translate(error, self.subject) from error
         self.device = self.stat(b"").st_dev
+        self._last: tuple[bytes, os.stat_result]  # of ``stat``
 
     def __enter__(self) -> Self:
         return self
@@ -79,9 +80,16 @@ class Tree:
         """What a name stands for."""
         try:
             folder, name = self._place(path)
-            return os.stat(name, dir_fd=folder, follow_symlinks=False)
+            info = os.stat(name, dir_fd=folder, follow_symlinks=False)
         except OSError as error:
             raise self._wrong(error, path) from error
+        self._last = path, info
+        return info
+
+    def last_stat(self, path: bytes) -> os.stat_result:
+        """The same, without asking the system when this name was the last one."""
+        last, info = self._last
+        return info if last == path else self.stat(path)
 
     def find(self, path: bytes) -> os.stat_result | None:
         """The same; None when it is not there. Its folder is."""

@@ -13,10 +13,13 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.unit.diff.compared_trees import Thing, lay, make, names_in, pairs, seen, tar_of, trees
 
 from distore.diff.compare import CompareOptions, changes, compare
 from distore.diff.ownership import unmapped
+from distore.diff.plainheader import plain_header
+from distore.diff.tarmember import Member, Meta, header
 from distore.errors import FailedPrecondition, NotFound, PermissionDenied
 from distore.mount import Mount, may_mount, mounting
 
@@ -251,3 +254,28 @@ def test_owners_in_attributes_are_those_of_the_image() -> None:
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="tree: no such file or directory"):
         tar_of(None, tmp_path / "none")
+
+
+@given(
+    st.sampled_from([b"a", b"d/\xff", b"n" * 100, b"n" * 101, b"a b/"]),
+    st.sampled_from([0, 0o644, 0o7777]),
+    st.sampled_from([0, 1000, 0o7777777, 0o7777777 + 1]),
+    st.sampled_from([0, 5, 0o77777777777, 0o77777777777 + 1]),
+    st.integers(-(10**12), 10**20),
+)
+def test_a_plain_header_is_what_the_general_one_is(
+    name: bytes, mode: int, owner: int, size: int, time: int
+) -> None:
+    exact = b"%d.%09d" % divmod(time, 10**9) if time % 10**9 else b""
+    kind = b"5" if name.endswith(b"/") else b"0"
+    seconds = time // 10**9
+
+    plain = plain_header(name, kind, mode=mode, owner=(owner, 0), size=size, time=seconds, exact=exact)
+
+    if plain is not None:
+        records = ((b"mtime", exact),) if exact else ()
+        meta = Meta(mode=mode, uid=owner, mtime=seconds, records=records)
+        text = name.decode("utf-8", "surrogateescape").rstrip("/")
+        assert plain == header(Member(name=text, kind=kind, meta=meta, size=size))
+    fits = len(name) <= 100 and name.isascii() and max(owner << 12, size) <= 0o77777777777
+    assert (plain is not None) == (fits and 0 <= seconds <= 0o77777777777)
