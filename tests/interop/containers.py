@@ -14,15 +14,18 @@ from pathlib import Path
 
 from tests.interop.conftest import DIST, program
 
+# fmt: off
 APPLETS = (
-    "cat chmod chown echo env false grep head hostname id ip kill ln ls mkdir mount ping ps pwd readlink rm"
-    " sh sleep stat stty su test touch trap true tty umount uname wc whoami"
-).split()
+    "cat", "chmod", "chown", "date", "echo", "env", "false", "grep", "head", "hostname", "id", "ip", "kill",
+    "ln", "ls", "mkdir", "mount", "ping", "ps", "pwd", "readlink", "rm", "sh", "sleep", "stat", "stty", "su",
+    "test", "touch", "true", "tty", "umount", "uname", "wc", "whoami",
+)
+# fmt: on
 PASSWD = (
     "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n"
 )
 GROUP = "root:x:0:root\ntty:x:5:\napp:x:1000:\nvideo:x:44:app,root\nextra:x:2000:app\nnogroup:x:65534:\n"
-CONFIG = {
+CONFIG: dict[str, object] = {
     "Env": ["PATH=/usr/bin:/bin", "GREETING=hello"],
     "Cmd": ["sh", "-c", "echo $GREETING"],
     "WorkingDir": "/home/app",

@@ -47,11 +47,12 @@ def own_maps(*, uid: int, gid: int, name: str | None, may_range: bool = True) ->
     /etc/subgid give it.
 
     Args:
-        name: What the user is called there; the number counts too.
+        name: What the user is called there; its number counts, too. None: it has no name, and then
+            newuidmap does nothing for it.
         may_range: False: its own id alone. So it is where newuidmap or newgidmap is missing.
     """
     uids, gids = (
-        tuple(_ranges(path, {str(uid), name or ""})) if may_range and _tools() else ()
+        tuple(_ranges(path, {str(uid), name})) if name and may_range and _tools() else ()
         for path in ("/etc/subuid", "/etc/subgid")
     )
     whole = bool(uids and gids)

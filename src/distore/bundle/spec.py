@@ -58,6 +58,7 @@ class SpecOptions:
             was that of the old one.
         env: ``NAME=VALUE``; over the image's.
         hostname: None: the name of the machine.
+        console_size: Rows and columns of the terminal; None: the runtime finds out, or not.
         profile: ``linux.seccomp``; None: the default one, unless ``is_confined`` is False.
         is_rootless: Without what only the machine's root may do: no cgroup, no devices, /sys as it is.
         maps: The ids of the namespace in which it runs, where these are not the machine's.
@@ -75,6 +76,7 @@ class SpecOptions:
     hostname: str | None = None
     network: Network = Network.NONE
     terminal: bool = False
+    console_size: tuple[int, int] | None = None
     capabilities: tuple[str, ...] = caps.DEFAULT
     profile: Mapping[str, object] | None = None
     is_confined: bool = True
@@ -119,6 +121,8 @@ def user_of(config: RunConfig, options: SpecOptions) -> str:
 
 def _process(config: RunConfig, user: User, options: SpecOptions, subject: str) -> dict[str, object]:
     process: dict[str, object] = {"terminal": True} if options.terminal else {}
+    if options.console_size is not None:
+        process["consoleSize"] = dict(zip(("height", "width"), options.console_size, strict=True))
     process["user"] = _user(user, options, subject)
     process["args"] = _arguments(config, options, subject)
     process["env"] = _environment(config, user, options)

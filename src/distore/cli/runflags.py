@@ -177,14 +177,16 @@ def runtime_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in _NOT_FOR_RUNTIMES}
 
 
-def check_terminal() -> None:
-    """Whether there is one to hand on.
+def terminal_size() -> tuple[int, int] | None:
+    """Rows and columns of the terminal to hand on; None: it does not tell.
 
     Raises:
-        InvalidArgument: No.
+        InvalidArgument: There is none.
     """
     if not (os.isatty(0) and os.isatty(1)):
         raise InvalidArgument("--tty: standard input and output are no terminal")
+    columns, rows = os.get_terminal_size(1)
+    return (rows, columns) if rows and columns else None
 
 
 def check_root(what: str) -> None:

@@ -51,8 +51,12 @@ def test_ranges_are_those_of_the_user(files: Path, text: str, found: list[tuple[
         at += one.size
 
 
-def test_without_the_file_there_is_one_id(files: Path) -> None:
-    maps = own_maps(uid=1000, gid=1000, name=None)
+@pytest.mark.parametrize(("text", "name"), [(None, "app"), ("app:100000:65536\n1000:1:9\n", None)])
+def test_without_the_file_or_a_name_there_is_one_id(files: Path, text: str | None, name: str | None) -> None:
+    if text is not None:
+        files.write_text(text)
+
+    maps = own_maps(uid=1000, gid=1000, name=name)
 
     assert maps.uids == (id_map(0, 1000, 1),)
     assert not maps.groups

@@ -157,6 +157,12 @@ def test_a_terminal_has_a_kind_unless_the_image_says_which() -> None:
     assert "TERM=xterm" not in own["process"]["env"]
 
 
+def test_the_size_of_the_terminal_is_told() -> None:
+    found = config(options=SpecOptions(terminal=True, console_size=(24, 80)))
+
+    assert found["process"]["consoleSize"] == {"height": 24, "width": 80}
+
+
 def test_a_user_that_the_namespace_does_not_know_is_refused() -> None:
     options = SpecOptions(is_rootless=True, maps=ONE_ID, new_userns=True)
 

@@ -66,8 +66,7 @@ def run(args: argparse.Namespace, app: App, out: Output) -> None:
 
     out.as_json = False  # standard output is the container's
     runtime = find_runtime(args.runtime, path=os.environ.get("PATH"))
-    if args.tty:
-        runflags.check_terminal()
+    size = runflags.terminal_size() if args.tty else None
     given = args.command[1:] if args.command[:1] == ["--"] else args.command
     maps = None
     if args.rootless or not runflags.is_root():
@@ -77,6 +76,7 @@ def run(args: argparse.Namespace, app: App, out: Output) -> None:
         args,
         command=tuple(given) or None,
         terminal=args.tty,
+        console_size=size,
         is_rootless=maps is not None,
         maps=maps,
         cgroups_path=f"/{app.config.namespace}/{name}",
