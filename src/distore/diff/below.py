@@ -5,6 +5,7 @@ Nobody changes them meanwhile. Paths are real ones, as in ``safepath``.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import TYPE_CHECKING, Final, Self
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 _MAX_REMEMBERED: Final = 65_536  # folders of which it is kept where they are
 _YES: Final = b"y"
+_NO_ATTRIBUTE: Final = (errno.ENODATA, errno.EOPNOTSUPP)
+NAMES_ONLY: Final = os.O_PATH | os.O_DIRECTORY  # takes no permission to read
 
 
 def is_whiteout(info: os.stat_result) -> bool:
@@ -155,10 +158,12 @@ class Below:
             return None
 
     def _is_opaque(self, layer: int, path: bytes) -> bool:
-        fd = self.open(layer, path)
+        fd = self.open(layer, path, NAMES_ONLY)
         try:
-            return os.getxattr(fd, self._opaque) == _YES
-        except OSError:  # it has none, or its file system has no such attributes
-            return False
+            return os.getxattr(f"/proc/self/fd/{fd}", self._opaque) == _YES
+        except OSError as error:
+            if error.errno in _NO_ATTRIBUTE:
+                return False
+            raise
         finally:
             os.close(fd)

@@ -45,6 +45,6 @@ def _copy_file(source: int, folder: int, base: bytes, info: os.stat_result, make
     try:
         while data := os.read(source, _PIECE):
             write(fd, memoryview(data))
-        maker.copy(source, fd, info)
+        maker.copy(f"/proc/self/fd/{source}", fd, info)
     finally:
         os.close(fd)

@@ -123,7 +123,7 @@ class Maker:
 
     def clear_attributes(self, fd: int) -> None:
         """Remove those of a folder that lay here before; the layer tells all that it has."""
-        for name in map(os.fsencode, _listed(fd)):
+        for name in map(os.fsencode, _listed(fd, follow=True)):
             if name != _LABELS and self._may_set(name):
                 os.removexattr(fd, name)
 
@@ -137,12 +137,13 @@ class Maker:
         os.removexattr(path, DEFAULT_ACL)
         return value
 
-    def copy(self, source: int, fd: int, info: os.stat_result) -> None:
-        """Give an open file or folder what another one has: ``info``, and attributes."""
+    def copy(self, source: str | bytes, fd: int, info: os.stat_result) -> None:
+        """Give an open file or folder what another one has: ``info``, and the attributes that the path
+        ``source`` leads to."""
         if self._as_root:
             os.fchown(fd, info.st_uid, info.st_gid)
         os.fchmod(fd, stat.S_IMODE(info.st_mode))
-        self._copy_attributes(source, fd)
+        self._copy_attributes(source, fd, follow=True)
         os.utime(fd, ns=(info.st_atime_ns, info.st_mtime_ns))
 
     def copy_by_name(self, source: bytes, folder: int, name: bytes, info: os.stat_result) -> None:
@@ -151,13 +152,12 @@ class Maker:
             os.chown(name, info.st_uid, info.st_gid, dir_fd=folder, follow_symlinks=False)
         if not stat.S_ISLNK(info.st_mode):
             os.chmod(name, stat.S_IMODE(info.st_mode), dir_fd=folder)
-        self._copy_attributes(source, f"/proc/self/fd/{folder}/".encode() + name)
+        self._copy_attributes(source, f"/proc/self/fd/{folder}/".encode() + name, follow=False)
         os.utime(name, ns=(info.st_atime_ns, info.st_mtime_ns), dir_fd=folder, follow_symlinks=False)
 
-    def _copy_attributes(self, source: int | bytes, file: int | bytes) -> None:
-        for name in map(os.fsencode, _listed(source)):
+    def _copy_attributes(self, source: str | bytes, file: int | bytes, *, follow: bool) -> None:
+        for name in map(os.fsencode, _listed(source, follow=follow)):
             if name != _LABELS and self._may_set(name):
-                follow = isinstance(source, int)
                 value = os.getxattr(source, name, follow_symlinks=follow)
                 os.setxattr(file, name, value, follow_symlinks=follow)
 
@@ -231,9 +231,9 @@ def _attributes(meta: Meta) -> Iterator[tuple[bytes, bytes]]:
             yield key[len(_XATTR) :], value
 
 
-def _listed(file: int | bytes) -> list[str]:
+def _listed(file: int | str | bytes, *, follow: bool) -> list[str]:
     try:
-        return os.listxattr(file, follow_symlinks=isinstance(file, int))
+        return os.listxattr(file, follow_symlinks=follow)
     except OSError as error:
         if error.errno in _NO_ATTRIBUTE:
             return []

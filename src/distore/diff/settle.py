@@ -7,7 +7,7 @@ import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from distore.diff.below import is_whiteout
+from distore.diff.below import NAMES_ONLY, is_whiteout
 from distore.diff.entry import Maker
 from distore.diff.laying import UNTOLD
 from distore.diff.safepath import shown_path
@@ -85,9 +85,9 @@ class Settling:
             return
         found = self._below.find(path)
         if found is not None and stat.S_ISDIR(found[1].st_mode):
-            source = self._below.open(found[0], path)
+            source = self._below.open(found[0], path, NAMES_ONLY)
             try:
-                self._maker.copy(source, fd, found[1])
+                self._maker.copy(f"/proc/self/fd/{source}", fd, found[1])
             finally:
                 os.close(source)
         elif path:

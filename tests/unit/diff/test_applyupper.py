@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 from hypothesis import assume, event, given, settings
-from tests.unit.diff.applied_trees import lay, seen
-from tests.unit.diff.applied_uppers import merge, mounted, stacked
+from tests.unit.diff.applied_trees import lay, layer, member, seen, with_records
+from tests.unit.diff.applied_uppers import lay_upper, merge, mounted, settle, stacked
 from tests.unit.diff.overlay_layers import Entry, stacks, tar_of
 
 from distore.errors import FailedPrecondition
@@ -136,3 +138,81 @@ def test_cases_are_seen_as_the_layers_applied(
 
     assert expected is not None
     assert shown(tmp_path, layers, alone=alone, mount=mount) == expected
+
+
+def test_what_only_lower_layers_know_is_settled_or_nothing_is_changed(tmp_path: Path) -> None:
+    lower, upper = tmp_path / "lower", tmp_path / "upper"
+    lower.mkdir()
+    upper.mkdir()
+    lay_upper(lower, tar_of([e("dir", "d"), e("sym", "l", "d")]), [])
+    done = lay_upper(upper, tar_of([e("file", "l/x"), e("wh", "q/y")]))
+    before = sorted(upper.rglob("*"))
+
+    assert not settle(upper, done, [lower])
+
+    assert sorted(upper.rglob("*")) == before
+
+
+def test_with_the_layers_below_nothing_is_left_open(tmp_path: Path) -> None:
+    done = lay_upper(tmp_path, tar_of([e("file", "d/x"), e("wh", "d/y")]), [])
+
+    assert done.open is None
+    assert settle(tmp_path, done, [])
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["d", "x"]
+
+
+def test_an_untold_folder_has_all_that_it_has_below(tmp_path: Path) -> None:
+    lower, upper = tmp_path / "lower", tmp_path / "upper"
+    lower.mkdir()
+    upper.mkdir()
+    lay(lower, layer(with_records(member("d", b"5", mode=0o3711, mtime=7), {b"SCHILY.xattr.user.a": b"b"})))
+
+    assert settle(upper, lay_upper(upper, layer(member("d/x"), member("n/x"))), [lower])
+
+    info = (upper / "d").stat()
+    assert (info.st_mode & 0o7777, info.st_mtime) == (0o3711, 7)
+    assert os.listxattr(upper / "d") == ["user.a"]
+    assert ((upper / "n").stat().st_mode & 0o7777, (upper / "n").stat().st_mtime) == (0o755, 0)
+
+
+@root_only
+@pytest.mark.slow
+def test_an_ordinary_user_applies_layers_too(tmp_path: Path) -> None:
+    layers = [
+        layer(member("c", b"5", mode=0o500), member("c/x"), member("c/e", b"5", mode=0), member("f", uid=7)),
+        layer(member("c/.wh.x"), member("c/y"), member(".wh.f"), member("c/.wh.q")),
+        layer(member("c/.wh..wh..opq"), member("c/z", mode=0o400)),
+    ]
+    for number, data in enumerate(layers):
+        (tmp_path / f"{number}.tar").write_bytes(data)
+    script = f"""
+import io, os, sys
+sys.path.insert(0, {str(Path(__file__).parents[3] / "src")!r})
+from distore.diff.applyupper import apply_upper, settle_upper
+from distore.diff.entry import ApplyOptions, Devices
+options = ApplyOptions(as_root=False, devices=Devices.SKIP)
+said = dict(attributes=b"user.overlay.", subject="layer")
+apply_upper(io.BytesIO(bytes(1024)), "first", options, **said, lower=[])
+layers = [open({str(tmp_path)!r} + f"/{{number}}.tar", "rb") for number in range(3)]
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+uppers = []
+for number, data in enumerate(layers):
+    os.mkdir(str(number))
+    done = apply_upper(data, str(number), options, **said)
+    assert settle_upper(str(number), done, uppers, options, **said)
+    uppers.insert(0, str(number))
+"""
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    (folder / "first").mkdir()
+    os.chown(folder, 65534, 65534)
+
+    done = subprocess.run([sys.executable, "-c", script], cwd=folder, capture_output=True, check=False)
+
+    assert done.returncode == 0, done.stderr.decode()
+    assert {path.lstat().st_uid for path in folder.glob("[012]/**/*")} == {65534}
+    assert sorted(path.name for path in (folder / "1").rglob("*")) == ["c", "f", "x", "y"]
+    assert [(folder / "1" / name).stat().st_rdev for name in ("f", "c/x")] == [0, 0]
+    assert [(folder / str(n) / "c").stat().st_mode & 0o7777 for n in range(3)] == [0o500] * 3
+    assert os.listxattr(folder / "1/c") == []
+    assert os.getxattr(folder / "2/c", "user.overlay.opaque") == b"y"
