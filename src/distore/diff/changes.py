@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from distore.diff.hardlinks import Links
 from distore.diff.overlaytar import WHITEOUT
+from distore.diff.ownership import same_owner
 from distore.diff.safepath import join
 from distore.diff.sameness import SECOND, Sameness
 from distore.errors import FailedPrecondition
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from distore.diff.hardlinks import Group
+    from distore.diff.ownership import Owner
     from distore.diff.readtree import Tree
 
 _WHITEOUT: Final = WHITEOUT.encode()
@@ -60,6 +62,7 @@ class Comparison:
         overlay: How overlayfs begins the names of its attributes, such as ``b"trusted.overlay."``,
             when the lower trees are folders in its form; None: there is one plain tree at most.
         is_upper: The upper tree is one, too: what it lacks is not gone.
+        owner, lower_owner: What the image calls users and groups of the upper tree, and of the lower.
         note: Told, in one line, what is passed over.
     """
 
@@ -67,6 +70,8 @@ class Comparison:
     source_date_epoch: int | None = None
     overlay: bytes | None = None
     is_upper: bool = False
+    owner: Callable[[int, int], Owner] = same_owner
+    lower_owner: Callable[[int, int], Owner] = same_owner
     note: Callable[[str], None] = lambda _text: None
 
     @property
@@ -123,7 +128,13 @@ class _Walk:
         self._note = how.note
         self._overlay = how.overlay
         self._is_upper = how.is_upper
-        self._same = Sameness(upper, checksum=how.checksum, latest=how.latest)
+        self._same = Sameness(
+            upper,
+            checksum=how.checksum,
+            latest=how.latest,
+            owner=how.owner,
+            lower_owner=how.lower_owner,
+        )
         self._is_compared = False  # with anything: else all is told of
         self.links = Links()
         self.waiting: list[Group] = []  # those of the names that changed perhaps, in their order

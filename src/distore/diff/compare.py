@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from distore.diff.changes import Comparison, Kind, find_changes
 from distore.diff.overlaytar import OPAQUE, WHITEOUT
-from distore.diff.ownership import unmapped
+from distore.diff.ownership import owner_at, same_owner, unmapped
 from distore.diff.plainheader import plain_header
 from distore.diff.readtree import Tree
 from distore.diff.safepath import join
@@ -59,11 +59,6 @@ _WHITEOUT: Final = WHITEOUT.encode()
 _REMOVED: Final = Meta(mode=0)
 
 
-def same_owner(uid: int, gid: int) -> tuple[int, int]:
-    """Users and groups as they are."""
-    return uid, gid
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompareOptions:
     """What a layer tells of a tree.
@@ -72,12 +67,14 @@ class CompareOptions:
         checksum, source_date_epoch, note: As ``Comparison`` has them; no file of the layer changed
             later than ``source_date_epoch``.
         owner: What the layer calls a user and a group of the tree, for a tree that was made with
-            other numbers than those of the image.
+            other numbers than those of the image; may raise FailedPrecondition.
+        lower_owner: The same for the lower tree; None: as ``owner``.
     """
 
     checksum: bool = False
     source_date_epoch: int | None = None
     owner: Callable[[int, int], Owner] = same_owner
+    lower_owner: Callable[[int, int], Owner] | None = None
     note: Callable[[str], None] = field(default=lambda _text: None)
 
     def comparison(self, overlay: bytes | None = None, *, is_upper: bool = False) -> Comparison:
@@ -87,6 +84,8 @@ class CompareOptions:
             source_date_epoch=self.source_date_epoch,
             overlay=overlay,
             is_upper=is_upper,
+            owner=self.owner,
+            lower_owner=self.lower_owner or self.owner,
             note=self.note,
         )
 
@@ -254,7 +253,7 @@ class _Layer:
         elif info.st_nlink > 1:
             first = self._names.setdefault((info.st_dev, info.st_ino), path)
             if first != path:
-                meta = self._meta(info, ())
+                meta = self._meta(path, info, ())
                 self.batch += header(Member(name=_text(path), kind=HARD_LINK, meta=meta, link=_text(first)))
                 return
         if stat.S_ISREG(info.st_mode):
@@ -270,7 +269,7 @@ class _Layer:
         member = Member(
             name=_text(path),
             kind=kind,
-            meta=self._meta(info, self._tree.attributes(path)),
+            meta=self._meta(path, info, self._tree.attributes(path)),
             link=_text(self._tree.link(path)) if kind == SYMLINK else "",
             device=device if kind in (CHARACTER, BLOCK_DEVICE) else (0, 0),
         )
@@ -304,22 +303,22 @@ class _Layer:
                 path,
                 REGULAR,
                 mode=stat.S_IMODE(info.st_mode),
-                owner=self._options.owner(info.st_uid, info.st_gid),
+                owner=owner_at(self._tree, path, info, self._options.owner),
                 size=info.st_size,
                 time=time // SECOND,
                 exact=_decimal(time) if time % SECOND else b"",
             )
             if plain is not None:
                 return plain
-        meta = self._meta(info, attributes)
+        meta = self._meta(path, info, attributes)
         return header(Member(name=_text(path), kind=REGULAR, meta=meta, size=info.st_size))
 
     def _time(self, info: os.stat_result) -> int:
         return info.st_mtime_ns if self._latest is None else min(info.st_mtime_ns, self._latest)
 
-    def _meta(self, info: os.stat_result, attributes: Attributes) -> Meta:
+    def _meta(self, path: bytes, info: os.stat_result, attributes: Attributes) -> Meta:
         time = self._time(info)
-        uid, gid = self._options.owner(info.st_uid, info.st_gid)
+        uid, gid = owner_at(self._tree, path, info, self._options.owner)
         records = (
             [(_XATTR + name, value) for name, value in unmapped(attributes, self._options.owner)]
             if attributes

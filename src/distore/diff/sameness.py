@@ -6,7 +6,12 @@ import os
 import stat
 from typing import TYPE_CHECKING, Final
 
+from distore.diff.ownership import owner_at, same_owner, unmapped
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from distore.diff.ownership import Owner
     from distore.diff.readtree import Tree
 
 SECOND: Final = 1_000_000_000  # nanoseconds
@@ -20,12 +25,22 @@ class Sameness:
     Args:
         checksum: Read all bytes, whatever the times say.
         latest: Nanoseconds since the epoch; what changed later counts as changed then.
+        owner, lower_owner: What the image calls users and groups of either tree.
     """
 
-    def __init__(self, upper: Tree, *, checksum: bool, latest: int | None) -> None:
+    def __init__(
+        self,
+        upper: Tree,
+        *,
+        checksum: bool,
+        latest: int | None,
+        owner: Callable[[int, int], Owner] = same_owner,
+        lower_owner: Callable[[int, int], Owner] = same_owner,
+    ) -> None:
         self._upper = upper
         self._checksum = checksum
         self._latest = latest
+        self._owner, self._lower_owner = owner, lower_owner
         self._space = (bytearray(_PIECE), bytearray(_PIECE))
 
     def differs(
@@ -39,7 +54,10 @@ class Sameness:
         if os.path.samestat(new, old):
             return False
         kind = stat.S_IFMT(new.st_mode)
-        if (new.st_mode, new.st_uid, new.st_gid) != (old.st_mode, old.st_uid, old.st_gid):
+        if new.st_mode != old.st_mode:
+            return True
+        ours = owner_at(self._upper, path, new, self._owner)
+        if ours != owner_at(lower, path, old, self._lower_owner):
             return True
         if times and not self._is_same_time(new.st_mtime_ns, old.st_mtime_ns):
             return True
@@ -49,7 +67,8 @@ class Sameness:
             return True
         if kind in _DEVICES and new.st_rdev != old.st_rdev:
             return True
-        if self._upper.attributes(path) != lower.attributes(path):
+        first, second = self._upper.attributes(path), lower.attributes(path)
+        if (first or second) and [*unmapped(first, self._owner)] != [*unmapped(second, self._lower_owner)]:
             return True
         return kind == stat.S_IFREG and bool(new.st_size) and self._read_differs(path, new, lower, old)
 

@@ -9,6 +9,7 @@ import socket
 import struct
 import tarfile
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,8 @@ from hypothesis import strategies as st
 from tests.unit.diff.compared_trees import Thing, lay, make, names_in, pairs, seen, tar_of, trees
 
 from distore.diff.compare import CompareOptions, changes, compare
-from distore.diff.ownership import unmapped
+from distore.diff.idmap import IdMap
+from distore.diff.ownership import of_image, same_owner, unmapped
 from distore.diff.plainheader import plain_header
 from distore.diff.tarmember import Member, Meta, header
 from distore.errors import FailedPrecondition, NotFound, PermissionDenied
@@ -279,3 +281,28 @@ def test_a_plain_header_is_what_the_general_one_is(
         assert plain == header(Member(name=text, kind=kind, meta=meta, size=size))
     fits = len(name) <= 100 and name.isascii() and max(owner << 12, size) <= 0o77777777777
     assert (plain is not None) == (fits and 0 <= seconds <= 0o77777777777)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_a_tree_that_was_made_with_other_numbers_is_compared_by_those_of_the_image(
+    two: tuple[Path, Path],
+) -> None:
+    for folder, first in zip(two, (0, 100_000), strict=True):
+        os.chown(put(folder / "a", "x"), first + 5, first + 6)
+        os.setxattr(folder / "a", "system.posix_acl_access", access(first + 7))
+        os.chown(folder, first, first)
+    ids = IdMap.parse("0:100000:1000")
+    layer = partial(tar_of, owner=of_image(ids, ids), lower_owner=same_owner)
+
+    assert layer(*two) == END
+    with tarfile.open(fileobj=io.BytesIO(layer(None, two[1]))) as tar:
+        assert [(each.uid, each.gid) for each in tar] == [(0, 0), (5, 6)]
+    os.chown(two[1] / "a", 5, 6)
+    with pytest.raises(FailedPrecondition, match="tree: 'a': user id 5 is not in the id map 0:100000:1000"):
+        layer(*two)
+
+
+def access(user: int) -> bytes:
+    """An ACL that names a user."""
+    entries = ((1, 6, -1), (2, 6, user), (4, 4, -1), (16, 6, -1), (32, 4, -1))
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *each) for each in entries)

@@ -69,6 +69,15 @@ def _add_layer(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="read every file, also where time and size are those of the image below",
     )
+    for what in ("uid", "gid"):
+        parser.add_argument(
+            f"--{what}-map",
+            action="append",
+            default=[],
+            metavar="ID:HOST:COUNT",
+            help=f"COUNT {what}s of the folder from HOST on are those of the image from ID on, as dist rootfs"
+            " made them; may be given again",
+        )
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
@@ -169,16 +178,20 @@ def _options(args: argparse.Namespace, out: Output) -> CommitOptions:
 
 
 def _compare_options(args: argparse.Namespace, out: Output, epoch: int | None) -> CompareOptions:
-    from distore.diff.compare import CompareOptions, same_owner
-    from distore.diff.ownership import as_roots
+    from distore.diff.compare import CompareOptions
+    from distore.diff.idmap import IdMap
+    from distore.diff.ownership import as_roots, of_image, same_owner
     from distore.unpack.rights import own_options
 
-    # What an image's root has belongs to us, where we are not root.
-    owner = same_owner if own_options().as_root else as_roots(os.geteuid(), os.getegid())
+    uids, gids = (IdMap.parse(",".join(texts)) if texts else None for texts in (args.uid_map, args.gid_map))
+    # Where we are not root, what root has in an image belongs to us: below, too.
+    own = same_owner if own_options().as_root else as_roots(os.geteuid(), os.getegid())
+    owner = of_image(uids, gids) if uids or gids else own
     return CompareOptions(
         checksum=args.checksum,
         source_date_epoch=epoch,
         owner=owner,
+        lower_owner=own,
         note=lambda text: out.note(f"dist: {text}"),
     )
 
