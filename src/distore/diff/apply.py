@@ -86,6 +86,7 @@ class _Layer(Laying):
         self._own: set[bytes] | None = set() if root.names(b"") else None
         self._folders: dict[bytes, Meta | _Kept] = {}  # what they get in the end, by real path
         self._before: set[bytes] = set()  # those of them that were there, and are told of
+        self._cleared: set[bytes] = set()  # folders that have only what this layer wrote: it stays so
         self._real: dict[bytes, bytes] = {}
 
     def finish(self) -> None:
@@ -172,6 +173,9 @@ class _Layer(Laying):
         waiting = [folder]
         while waiting:
             at = waiting.pop()
+            if at in self._cleared:  # the same whiteout may come again and again
+                continue
+            self._cleared.add(at)
             for name, is_folder in self._root.names(at):
                 path = join(at, name)
                 if path not in self._own:

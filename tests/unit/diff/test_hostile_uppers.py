@@ -268,6 +268,16 @@ def test_the_same_name_a_thousand_times_is_one(place: Path, way: str) -> None:
     assert attempt(place, [layer(*parts)] * 2, way) == ""
 
 
+@ways
+@pytest.mark.slow
+@pytest.mark.timeout(60)
+def test_the_same_whiteout_again_and_again_costs_no_more(place: Path, way: str) -> None:
+    names = layer(*(member(f"d/e{number % 40}/f{number}") for number in range(4000)))
+    again = [member("d/.wh..wh..opq"), member(".wh.d")] * 20_000
+
+    assert attempt(place, [names, layer(member("d/n"), *again), names + layer(*again)], way) == ""
+
+
 def mutations(data: bytes) -> st.SearchStrategy[bytes]:
     """The tar file with some bytes changed; sums of headers are made right again, mostly."""
     change = st.tuples(st.integers(0, max(0, len(data) - 1)), st.integers(0, 255))
