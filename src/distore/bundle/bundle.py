@@ -28,7 +28,10 @@ CONFIG: Final = "config.json"
 MARK: Final = ".dist-bundle"
 _MAX_MARK: Final = 4096  # bytes
 _KEY: Final = re.compile(re.escape(KEY_PREFIX) + r"[0-9a-f]{12}")
-_MODE: Final = 0o755  # of the folders; the runtime's user must get through
+_MODE: Final = 0o755  # of the root, where no layer tells of it
+# Of the folder: setuid files of an image are nothing for other users of the machine. Where root in the
+# container is one of them, it must get through.
+_PRIVATE, _PASSED_THROUGH = 0o700, 0o711
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +46,8 @@ class BundledImage:
 def write_bundle(
     folder: str, image: BundledImage, options: SpecOptions, root: RootFiles
 ) -> dict[str, object]:
-    """Make a bundle in a folder that is not there, or empty; the config that was written.
+    """Make a bundle in a folder that is not there, or empty; the config that was written. A folder that
+    is made is its owner's alone; one that is there keeps its mode.
 
     When this raises the folder is as it was.
 
@@ -51,13 +55,14 @@ def write_bundle(
         FailedPrecondition: It is not empty, or no folder.
         DistoreError: As ``root.make``, ``config_of`` and ``validate``.
     """
-    made = _begin(folder)
+    made = _begin(folder, _PASSED_THROUGH if options.new_userns else _PRIVATE)
     rootfs = os.path.join(folder, ROOTFS)
     is_rooted = False
     try:
         with translated(f"bundle {folder}"):
             _put(os.path.join(folder, MARK), _marked(root.notes()))
             os.mkdir(rootfs, _MODE)
+            os.chmod(rootfs, _MODE)  # whatever the umask
         root.make(rootfs)
         is_rooted = True
         document = config_of(image, options, rootfs)
@@ -120,10 +125,10 @@ def remove_bundle(folder: str, snapshotter: Callable[[str], Snapshotter]) -> boo
     return "key" in notes
 
 
-def _begin(folder: str) -> bool:
+def _begin(folder: str, mode: int) -> bool:
     """Whether the folder was made; it is there, and empty, now."""
     try:
-        os.mkdir(folder, _MODE)
+        os.mkdir(folder, mode)
         return True
     except FileExistsError:
         if any(name == MARK for name in _names(folder)):

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 VERSION: Final = "1.0.2"
 ROOTFS: Final = "rootfs"  # below the bundle's folder
 PATH: Final = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-MAX_FILES: Final = 1024  # open files of a process, soft and hard
+MAX_FILES: Final = 1024  # open files of a process
 _NAMESPACES: Final = ("pid", "ipc", "uts", "mount")
 _MASKED: Final = (
     *(f"/proc/{name}" for name in ("acpi", "asound", "kcore", "keys", "latency_stats", "timer_list")),
@@ -58,6 +58,7 @@ class SpecOptions:
             was that of the old one.
         env: ``NAME=VALUE``; over the image's.
         hostname: None: the name of the machine.
+        max_files: Open files of a process, soft and hard.
         console_size: Rows and columns of the terminal; None: the runtime finds out, or not.
         profile: ``linux.seccomp``; None: the default one, unless ``is_confined`` is False.
         is_rootless: Without what only the machine's root may do: no cgroup, no devices, /sys as it is.
@@ -75,6 +76,7 @@ class SpecOptions:
     read_only: bool = False
     hostname: str | None = None
     network: Network = Network.NONE
+    max_files: int = MAX_FILES
     terminal: bool = False
     console_size: tuple[int, int] | None = None
     capabilities: tuple[str, ...] = caps.DEFAULT
@@ -129,7 +131,7 @@ def _process(config: RunConfig, user: User, options: SpecOptions, subject: str) 
     process["cwd"] = _folder(config, options)
     sets = ("bounding", "effective", "permitted")
     process["capabilities"] = {key: list(options.capabilities) for key in sets}
-    process["rlimits"] = [{"type": "RLIMIT_NOFILE", "hard": MAX_FILES, "soft": MAX_FILES}]
+    process["rlimits"] = [{"type": "RLIMIT_NOFILE", "hard": options.max_files, "soft": options.max_files}]
     process["noNewPrivileges"] = True
     return process
 

@@ -172,6 +172,16 @@ def id_maps(texts: list[str]) -> tuple[IdMap, ...]:
     return tuple(found)
 
 
+def max_files() -> int:
+    """Open files that a process may have: as containerd sets it, and no more than we may give."""
+    import resource
+
+    from distore.bundle.spec import MAX_FILES
+
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return MAX_FILES if hard == resource.RLIM_INFINITY else min(MAX_FILES, hard)
+
+
 def runtime_environment() -> dict[str, str]:
     """Ours, without what would hand descriptors and sockets of ours on into a container."""
     return {name: value for name, value in os.environ.items() if name not in _NOT_FOR_RUNTIMES}

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import pytest
 
+from distore._internal.userns import IdMap, Maps
 from distore.bundle.bundle import BundledImage, remove_bundle, write_bundle
 from distore.bundle.roots import CopiedRoot, MountedRoot, drop_files
 from distore.bundle.spec import SpecOptions
@@ -49,6 +50,16 @@ def test_a_bundle_has_a_config_and_a_root(tmp_path: Path) -> None:
     assert written["process"]["user"] == {"uid": 7, "gid": 8, "additionalGids": [8]}
     assert stat.S_IMODE((tmp_path / "b" / "config.json").stat().st_mode) == 0o644
     assert tree(tmp_path / "b" / "rootfs") == ["etc", "etc/link", "etc/passwd"]
+
+
+def test_files_of_an_image_are_nothing_for_other_users(tmp_path: Path) -> None:
+    write_bundle(str(tmp_path / "own"), IMAGE, SpecOptions(), CopiedRoot(write=files))
+    one = (IdMap(container=0, host=0, size=1000),)
+    mapped = SpecOptions(maps=Maps(uids=one, gids=one, groups=True), new_userns=True)
+    write_bundle(str(tmp_path / "mapped"), IMAGE, mapped, CopiedRoot(write=files))
+
+    assert stat.S_IMODE((tmp_path / "own").stat().st_mode) == 0o700
+    assert stat.S_IMODE((tmp_path / "mapped").stat().st_mode) == 0o711
 
 
 def test_a_bundle_is_removed_with_what_it_holds(tmp_path: Path) -> None:

@@ -77,6 +77,7 @@ def run(args: argparse.Namespace, app: App, out: Output) -> None:
         command=tuple(given) or None,
         terminal=args.tty,
         console_size=size,
+        max_files=runflags.max_files(),
         is_rootless=maps is not None,
         maps=maps,
         cgroups_path=f"/{app.config.namespace}/{name}",
