@@ -154,7 +154,7 @@ class _Walk:
                 yield code, path
             if below is not None:
                 is_opaque = self._is_upper and path != b"" and self._is_opaque(self._upper, path)
-                if is_opaque and lower:
+                if is_opaque and below:
                     yield _OPAQUE, path
                 stack.append(self._inside(path, () if is_opaque else below))
 
