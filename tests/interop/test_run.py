@@ -23,6 +23,7 @@ from tests.interop.conftest import eventually, program
 from tests.interop.containers import CONFIG, RUNTIMES, Dist, write_layout
 
 from distore.mount import mounts_below
+from distore.testing.server import FakeRegistry
 
 pytestmark = [
     pytest.mark.interop,
@@ -115,6 +116,21 @@ def test_the_images_command_runs_and_its_status_comes_through(
     assert (plain.returncode, plain.stdout, plain.stderr.splitlines()[:0]) == (0, "hello\n", [])
     assert (other.returncode, other.stdout) == (42, "bye\n"), other.stderr
     assert left(dist) == []
+
+
+def test_an_image_that_is_not_here_is_pulled(dist: Dist, tmp_path: Path) -> None:
+    with FakeRegistry() as registry:
+        name = f"{registry.address}/team/box:1"
+        dist.out("push", name, "box:1")
+        other = Dist(tmp_path / "store")
+
+        refused = other("run", "--pull", "never", name)
+        first = other("run", name)
+        second = other("run", name)
+
+    assert refused.returncode == 11
+    assert (first.returncode, first.stdout) == (0, "hello\n"), first.stderr
+    assert (second.stdout, second.stderr) == ("hello\n", "")
 
 
 def test_streams_go_through(dist: Dist, runtime: str) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from distore.cli import flags, runflags, unpacked
 from distore.errors import CommandNotExecutable, CommandNotFound, NotFound
+from distore.oci.digest import HEX_LENGTHS
 
 if TYPE_CHECKING:
     import argparse
@@ -101,9 +102,10 @@ def _image(args: argparse.Namespace, app: App, metadata: Metadata, out: Output) 
     try:
         return unpacked.unpacked(app, metadata, args.image, args, out, quiet=args.quiet)
     except NotFound:
-        reference = flags.image(args.image)
-        if args.pull == "never" or reference.domain == "localhost":
+        is_digest = args.image.partition(":")[0] in HEX_LENGTHS  # which no registry can be asked for
+        if args.pull == "never" or is_digest:
             raise
+        reference = flags.image(args.image)
     from distore.cli.progress import show
     from distore.images.select import Selection
     from distore.transfer.copy import CopyOptions
