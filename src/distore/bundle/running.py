@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from distore._internal import filelock
 from distore._internal.oserrors import translate, translated
 from distore.bundle.bundle import CONFIG, config_of, write_config
+from distore.bundle.cgroups import remove_cgroups
 from distore.bundle.commands import check_command
 from distore.bundle.runtime import Runtime
 from distore.bundle.spec import ROOTFS
@@ -42,13 +43,13 @@ _TRIES: Final = 5  # to make a folder that a clean-up takes for an old one and r
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """What undoing a run needs. ``snapshotter`` and ``key``: the snapshot to remove; "" when it is to
-    be kept."""
+    be kept. ``cgroup``: its path; "" where there is none, without root."""
 
     runtime: str
     namespace: str
     snapshotter: str = ""
     key: str = ""
-    is_rootless: bool = False
+    cgroup: str = ""
 
 
 class Run:
@@ -99,9 +100,10 @@ class Run:
         record = self._record()
         if record is not None:
             runtime = self._runtime(record)
-            # Without root there is no cgroup, and so nothing outside of the folder.
-            if not record.is_rootless and os.path.lexists(os.path.join(runtime.state, self.id)):
-                _delete(runtime, self.id)
+            if record.cgroup:  # else a runtime has nothing outside of the folder
+                if os.path.lexists(os.path.join(runtime.state, self.id)):
+                    _delete(runtime, self.id)
+                remove_cgroups(record.cgroup)
             for one in reversed(mounts_below(self.path)):
                 unmount(one.target, lazy=True)
             if record.key:
@@ -128,7 +130,7 @@ class Run:
 
     def _runtime(self, record: Record) -> Runtime:
         return Runtime(
-            path=record.runtime, state=os.path.join(self.path, "state"), has_cgroups=not record.is_rootless
+            path=record.runtime, state=os.path.join(self.path, "state"), has_cgroups=bool(record.cgroup)
         )
 
     def _record(self) -> Record | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from distore.bundle.bundle import BundledImage
+from distore.bundle.cgroups import remove_cgroups
 from distore.bundle.running import Record, Run, left_over, run, start
 from distore.bundle.runtime import Runtime, find_runtime
 from distore.bundle.spec import SpecOptions
@@ -185,7 +186,9 @@ class Store:
         return start(str(self.root), id, drop=self.drop, sleep=time.sleep, fields={"pid": str(os.getpid())})
 
     def record(self) -> Record:
-        return Record(runtime=str(self.runtime), namespace="default", snapshotter="fake", key="run-x")
+        return Record(
+            runtime=str(self.runtime), namespace="default", snapshotter="fake", key="run-x", cgroup="/x/y"
+        )
 
     def run(self, one: Run, options: SpecOptions | None = None) -> int:
         bind = Mount(type="", source=str(self.root / "files"), target="", options=("bind",))
@@ -304,6 +307,18 @@ def test_the_first_runtime_that_is_there_is_taken(tmp_path: Path) -> None:
     (tmp_path / "plain").write_text("")
     with pytest.raises(FailedPrecondition, match="not a program"):
         find_runtime(str(tmp_path / "plain"), path=None)
+
+
+def test_cgroups_of_a_killed_runtime_are_removed_and_no_others(tmp_path: Path) -> None:
+    for name in ("v1/default/box/inner", "v1/default/other", "default/box", "v2/default"):
+        (tmp_path / name).mkdir(parents=True)
+
+    for path in ("/default", "default/box", "/", "", "/default/../default", "/default/box"):
+        remove_cgroups(path, root=str(tmp_path))
+
+    left = sorted(str(one.relative_to(tmp_path)) for one in tmp_path.rglob("*"))
+    assert left == ["default", "v1", "v1/default", "v1/default/other", "v2", "v2/default"]
+    remove_cgroups("/default/box", root=str(tmp_path / "none"))
 
 
 def test_crun_makes_no_cgroups_where_it_may_not() -> None:

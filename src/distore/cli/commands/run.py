@@ -137,7 +137,7 @@ def _run(
         namespace=app.config.namespace,
         snapshotter="" if args.keep else image.snapshotter.name,
         key="" if args.keep else key,
-        is_rootless=options.is_rootless,
+        cgroup="" if options.is_rootless else options.cgroups_path or "",
     )
     fields = {"pid": str(os.getpid()), "command": app.config.command, "image": args.image}
     drop_it = lambda record: drop(app, record)  # noqa: E731 - says what it does
