@@ -36,7 +36,7 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="owners and mounts need root"),
 ]
 PROCESSES = 10
-KILLS = 8
+KILLS = 6
 
 
 @pytest.fixture(scope="module")

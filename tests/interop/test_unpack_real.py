@@ -11,9 +11,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.interop import rootfs_images
-from tests.interop.rootfs_images import NAME, SPARSE_SIZE, RealImage
+from tests.interop.conftest import program
+from tests.interop.registries import served
+from tests.interop.rootfs_images import NAME, SPARSE_SIZE, TAG, RealImage
 from tests.interop.treecompare import assert_same, described, differences
-from tests.interop.unpacking import SNAPSHOTTERS, Tree, dist, imported, mounted, umoci_tree
+from tests.interop.unpacking import (
+    SNAPSHOTTERS,
+    Tree,
+    dist,
+    folders,
+    imported,
+    layers_told,
+    mounted,
+    recorded,
+    umoci_tree,
+)
 
 if TYPE_CHECKING:
     from tests.interop.conftest import Containerd
@@ -24,6 +36,9 @@ pytestmark = [
     pytest.mark.timeout(900),
     pytest.mark.skipif(os.geteuid() != 0, reason="owners and mounts need root"),
 ]
+OLD = ["--format=v7", "--format=ustar"]  # have neither holes nor long names
+GNU = [f"--format={name} --sparse" for name in ("oldgnu", "gnu")]
+PAX = [f"--format=pax --sparse --sparse-version={version}" for version in ("0.0", "0.1", "1.0")]
 # A range of ids that nothing on this machine has.
 SHIFT, COUNT = 10_000_000, 5_000_000
 
@@ -204,3 +219,52 @@ def test_120_layers_are_mounted_and_read(
 
     assert_same(ours, tree, untold)
     count("layers over each other", image.layers)
+
+
+@pytest.mark.parametrize("snapshotter", SNAPSHOTTERS)
+def test_layers_are_unpacked_while_others_arrive(
+    real_image: RealImage, theirs: Tree, snapshotter: str, tmp_path: Path
+) -> None:
+    (tmp_path / "registry").mkdir()
+    with served(tmp_path / "registry") as registry:
+        name = f"{registry.host}/debian:real"
+        copy = [program("skopeo"), "--insecure-policy", "copy", "-q", "--dest-tls-verify=false"]
+        subprocess.run([*copy, f"oci:{real_image.image}", f"docker://{name}"], check=True, timeout=300)
+        store = tmp_path / "store"
+        words = ["pull", "--unpack", "--snapshotter", snapshotter, "--plain-http", "--json", name]
+        output = dist(store, *words)
+
+    with mounted(store, tmp_path / "at", "--snapshotter", snapshotter, name=name) as folder:
+        ours = described(folder)
+    assert [how for _, how in layers_told(output)] == ["unpacked"] * real_image.layers
+    assert folders(store) == recorded(store)
+    assert_same(ours, theirs)
+
+
+@pytest.mark.parametrize("how", [*OLD, *GNU, *PAX])
+def test_what_gnu_tar_packs_is_what_gnu_tar_unpacks(how: str, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    (tree / "folder").mkdir(parents=True)
+    with (tree / "folder/holes").open("wb") as file:
+        for at in range(0, 40 * 1024 * 1024, 1024 * 1024):  # more than the first header has room for
+            file.seek(at + 512)
+            file.write(b"data" * 256)
+        file.truncate(50_000_001)
+    (tree / "folder/all-hole").touch()
+    os.truncate(tree / "folder/all-hole", 10_000_000)
+    (tree / "folder/plain").write_bytes(bytes(range(256)) * 999)
+    os.link(tree / "folder/plain", tree / "twin")
+    (tree / "link").symlink_to("folder/plain")
+    if how not in OLD:
+        (tree / ("n" * 200)).write_text("a long name")
+        (tree / "long-link").symlink_to("/t" * 200)
+    pack = ["tar", "-C", str(tree), *how.split(), "--sort=name", "--numeric-owner"]
+    subprocess.run([*pack, "-cf", f"{tmp_path}/layer", "."], check=True)
+    rootfs_images.write_layout(tmp_path / "layout", [(tmp_path / "layer").read_bytes()], TAG)
+    (tmp_path / "theirs").mkdir()
+    subprocess.run(["tar", "-C", f"{tmp_path}/theirs", "-xpf", f"{tmp_path}/layer"], check=True)
+
+    store = imported(RealImage(layout=tmp_path / "layout", tag=TAG, layers=1), tmp_path / "store")
+    dist(store, "rootfs", NAME, str(tmp_path / "ours"))
+
+    assert_same(described(tmp_path / "ours"), described(tmp_path / "theirs"))
