@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from distore import aio, errors
     from distore.api.copying import copy
     from distore.api.document import Document
+    from distore.api.files import ImageFiles
     from distore.api.registry import Registry
     from distore.api.store import Store
     from distore.content.local.store import LocalStore
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from distore.oci.manifest import Index, Manifest
     from distore.oci.platform import Platform
     from distore.oci.reference import Reference
+    from distore.snapshots.snapshotter import Info as Snapshot
+    from distore.snapshots.snapshotter import Snapshotter
     from distore.transfer.progress import (
         Done,
         Event,
@@ -39,7 +42,10 @@ if TYPE_CHECKING:
         Planned,
         Resolved,
         Started,
+        Unpacked,
+        Unpacking,
     )
+    from distore.unpack.filetree import FileInfo, FileKind
 
 __all__ = [
     "Checked",
@@ -52,8 +58,11 @@ __all__ = [
     "Done",
     "Event",
     "Explanation",
+    "FileInfo",
+    "FileKind",
     "Finished",
     "Image",
+    "ImageFiles",
     "Index",
     "Info",
     "Lease",
@@ -70,9 +79,13 @@ __all__ = [
     "Removed",
     "Resolved",
     "Resource",
+    "Snapshot",
+    "Snapshotter",
     "Started",
     "Status",
     "Store",
+    "Unpacked",
+    "Unpacking",
     "Usage",
     "Writer",
     "aio",
@@ -92,8 +105,11 @@ _HOMES = {
     "Done": "distore.transfer.progress",
     "Event": "distore.transfer.progress",
     "Explanation": "distore.metadata.explain",
+    "FileInfo": "distore.unpack.filetree",
+    "FileKind": "distore.unpack.filetree",
     "Finished": "distore.transfer.progress",
     "Image": "distore.images.image",
+    "ImageFiles": "distore.api.files",
     "Index": "distore.oci.manifest",
     "Info": "distore.content.store",
     "Lease": "distore.leases",
@@ -110,9 +126,13 @@ _HOMES = {
     "Removed": "distore.metadata.collector",
     "Resolved": "distore.transfer.progress",
     "Resource": "distore.leases",
+    "Snapshot": "distore.snapshots.snapshotter:Info",
+    "Snapshotter": "distore.snapshots.snapshotter",
     "Started": "distore.transfer.progress",
     "Status": "distore.content.store",
     "Store": "distore.api.store",
+    "Unpacked": "distore.transfer.progress",
+    "Unpacking": "distore.transfer.progress",
     "Usage": "distore.images.usage",
     "Writer": "distore.content.store",
     "copy": "distore.api.copying",

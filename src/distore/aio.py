@@ -176,6 +176,8 @@ class Store(Face[_Store]):
     pull = _each(_Store.pull)
     unpack = _each(_Store.unpack)
     rootfs = _each(_Store.rootfs)
+    files = _call(_Store.files)
+    commit_rootfs = _call(_Store.commit_rootfs)
     push = _each(_Store.push)
     copy = _each(_Store.copy)
     export = _each(_Store.export)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, assert_type
 
 import pytest
+from tests.unit.transfer.ends_images import tar_of
 
 import distore
 from distore import errors
@@ -19,6 +20,7 @@ from distore.testing.server import FakeRegistry, throttled
 
 PAGE = Path(__file__).parents[2] / "docs" / "api.md"
 LAYERS = [b"one layer", b"another" * 100]
+TARS = [tar_of({"bin/sh": b"shell"}), tar_of({"etc/motd": b"hello"})]
 
 
 @pytest.fixture
@@ -222,19 +224,20 @@ def test_the_examples_of_the_page_run(
         exec(compile(block.replace("registry.example", registry.address), str(PAGE), "exec"), space)
 
     assert len(blocks) > 6
-    assert (tmp_path / "layer").read_bytes() == LAYERS[0]
+    assert (tmp_path / "layer").read_bytes() == TARS[0]
+    assert (tmp_path / "files" / "bin" / "sh").read_bytes() == b"shell"
     assert "not found" in capsys.readouterr().out
     assert registry.repositories["team/notes"].keys() == {"1"}
 
 
 def offer_real_image(registry: FakeRegistry) -> None:
-    """team/app:1, whose config says what its layers are: the examples convert it."""
-    rootfs = {"type": "layers", "diff_ids": [distore.Digest.of(layer) for layer in LAYERS]}
+    """team/app:1, whose config says what its layers are: the examples convert and unpack it."""
+    rootfs = {"type": "layers", "diff_ids": [distore.Digest.of(layer) for layer in TARS]}
     config = json.dumps({"architecture": "amd64", "os": "linux", "rootfs": rootfs}).encode()
-    kinds = [mediatypes.OCI_CONFIG, *(mediatypes.OCI_LAYER for _ in LAYERS)]
+    kinds = [mediatypes.OCI_CONFIG, *(mediatypes.OCI_LAYER for _ in TARS)]
     described = [
         {"mediaType": kind, "digest": registry.put("team/app", data), "size": len(data)}
-        for kind, data in zip(kinds, [config, *LAYERS], strict=True)
+        for kind, data in zip(kinds, [config, *TARS], strict=True)
     ]
     manifest = {"schemaVersion": 2, "mediaType": mediatypes.OCI_MANIFEST}
     registry.tag(

@@ -11,7 +11,7 @@ import pytest
 import distore
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "exports.txt"
-ELSEWHERE = {"ContentStore": "Store"}  # what they are called at home
+ELSEWHERE = {"ContentStore": "Store", "Snapshot": "Info"}  # what they are called at home
 
 
 def test_the_public_names_are_those_of_the_golden_list() -> None:

@@ -17,11 +17,11 @@ from distore.api.archives import (
 from distore.api.images import Images
 from distore.api.interrupt import Interrupt
 from distore.api.registry import Registry
-from distore.api.transfers import copy_options, default_platform, transfer
+from distore.api.transfers import copy_options, default_platform, held, transfer
 from distore.api.unpacking import pull_options, unpack_image, unpack_options, write_rootfs
 from distore.content.local.store import LocalStore
 from distore.metadata.db import Metadata
-from distore.oci.digest import HEX_LENGTHS, Digest
+from distore.oci.digest import Digest
 from distore.oci.reference import Reference
 from distore.transfer.endname import EndName, Kind
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from typing import BinaryIO, Unpack
 
     from distore.api.archives import ConvertKeywords, ExportKeywords, ImportKeywords, MutateKeywords
+    from distore.api.files import ImageFiles
+    from distore.api.rootfs import CommitKeywords
     from distore.api.settings import Path
     from distore.api.transfers import CopyKeywords, Platforms, TransferKeywords
     from distore.api.unpacking import PullKeywords
@@ -155,7 +157,7 @@ class Store:
         """
         return unpack_image(
             self._metadata,
-            _held(image),
+            held(image),
             unpack_options(platforms, snapshotter=snapshotter),
             interrupt=self._interrupt,
         )
@@ -179,12 +181,44 @@ class Store:
         """
         return write_rootfs(
             self._metadata,
-            _held(image),
+            held(image),
             folder,
             platform,
             same_owner=same_owner,
             interrupt=self._interrupt,
         )
+
+    def files(self, image: str | Reference, *, platform: str | Platform | None = None) -> ImageFiles:
+        """A read-only look at the files of an image, out of its layers: nothing is unpacked.
+
+        Args:
+            platform: Which image of an index; None: the one for this machine.
+        Raises:
+            NotFound: The image is not there, or not all of its layers are.
+            FailedPrecondition: It is an artifact.
+        """
+        from distore.api.rootfs import image_files
+
+        return image_files(self._metadata, held(image), platform)
+
+    def commit_rootfs(self, source: Path, name: str | Reference, **options: Unpack[CommitKeywords]) -> Image:
+        """Make an image, under ``name``, of a folder with a root filesystem, a bundle of ``dist bundle``, or
+        a snapshot (``"snapshot:KEY"``): what differs from the image below becomes one more layer.
+
+        Keywords: ``base`` (the image below; a bundle and a snapshot know theirs, a folder without one
+        becomes a single layer), ``platform``, ``message`` (for the history), ``compression`` ("gzip", "zstd",
+        None for none; as the base has it), ``level``, ``source_date_epoch`` (seconds: same files, same
+        image), ``checksum`` (read every file), ``force`` (take the name from another image). ``mutate``
+        changes what it runs.
+
+        Raises:
+            NotFound, FailedPrecondition: No such source; it does not lie on the base; a file changed
+                while it was read. Nothing was made.
+            AlreadyExists: The name is taken.
+        """
+        from distore.api.rootfs import commit_rootfs
+
+        return commit_rootfs(self._metadata, source, _named(name), interrupt=self._interrupt, **options)
 
     def snapshots(self, name: str | None = None) -> Snapshotter:
         """The snapshots of the store's namespace.
@@ -211,8 +245,8 @@ class Store:
             DistoreError: As the registry; what arrived may stay there for the next try.
         """
         named = _named(reference)
-        held = named if image is None else _held(image)
-        ends = EndName(kind=Kind.STORE, reference=held), EndName(kind=Kind.REGISTRY, reference=named)
+        source = named if image is None else held(image)
+        ends = EndName(kind=Kind.STORE, reference=source), EndName(kind=Kind.REGISTRY, reference=named)
         return self._transfer(*ends, copy_options(None, **options))
 
     def copy(
@@ -238,7 +272,7 @@ class Store:
             AlreadyExists: The file is there, and ``overwrite`` is not set.
             DataLoss: A blob is damaged.
         """
-        return export_images(self._metadata, out, [_held(image) for image in images], **options)
+        return export_images(self._metadata, out, [held(image) for image in images], **options)
 
     def import_archive(
         self, source: Path | BinaryIO, **options: Unpack[ImportKeywords]
@@ -268,7 +302,7 @@ class Store:
             NotFound: The image is not there.
             DataLoss: A layer is not what its config says.
         """
-        return convert_image(self._metadata, _held(image), _named(name), **options)
+        return convert_image(self._metadata, held(image), _named(name), **options)
 
     def mutate(
         self, image: str | Reference, name: str | Reference, **options: Unpack[MutateKeywords]
@@ -284,7 +318,7 @@ class Store:
             NotFound: The image is not there.
             FailedPrecondition: It is not built on the old base.
         """
-        return mutate_image(self._metadata, _held(image), _named(name), Mutation(**options))
+        return mutate_image(self._metadata, held(image), _named(name), Mutation(**options))
 
     def gc(self, *, dry_run: bool = False, older_than: float = 0.0) -> Collected:
         """Remove what no image, no live lease and no label keeps, in all namespaces.
@@ -349,10 +383,3 @@ class Store:
 
 def _named(given: str | Reference) -> Reference:
     return given if isinstance(given, Reference) else Reference.parse(given)
-
-
-def _held(given: str | Reference) -> Reference:
-    """An image of the store; a digest alone needs no name, and gets one that only completes it."""
-    if isinstance(given, str) and given.partition(":")[0] in HEX_LENGTHS:
-        return Reference(domain="localhost", path="content", digest=Digest(given))
-    return _named(given)

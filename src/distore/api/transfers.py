@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, TypedDict
 from distore.content.local.store import LocalStore
 from distore.errors import InvalidArgument
 from distore.images.select import ALL, Selection
+from distore.oci.digest import HEX_LENGTHS, Digest
 from distore.oci.platform import Platform
+from distore.oci.reference import Reference
 from distore.transfer.copy import Copier, CopyOptions
 from distore.transfer.endname import EndName, Kind
 from distore.transfer.pace import DEFAULT_CONCURRENCY, MAX_CONCURRENCY, Stop
@@ -184,3 +186,10 @@ def this_platform() -> Platform:
 
 def _platform(given: str | Platform) -> Platform:
     return given if isinstance(given, Platform) else Platform.parse(given, host=this_platform())
+
+
+def held(given: str | Reference) -> Reference:
+    """An image of the store; a digest alone needs no name, and gets one that only completes it."""
+    if isinstance(given, str) and given.partition(":")[0] in HEX_LENGTHS:
+        return Reference(domain="localhost", path="content", digest=Digest(given))
+    return given if isinstance(given, Reference) else Reference.parse(given)

@@ -92,5 +92,5 @@ def _mapped(args: argparse.Namespace, options: ApplyOptions) -> ApplyOptions:
 
     from distore.diff.idmap import IdMap
 
-    uids, gids = (IdMap.parse(*given) if given else None for given in (args.uid_map, args.gid_map))
+    uids, gids = (IdMap.parse(",".join(given)) if given else None for given in (args.uid_map, args.gid_map))
     return replace(options, uid_map=uids, gid_map=gids)
