@@ -159,6 +159,17 @@ def test_gc_takes_those_that_nothing_keeps_and_tells(dist: Dist, filled: Path) -
     assert lines(dist("snapshots", "-q")) == ["app", "base", "run 1"]
 
 
+def test_gc_explains_what_keeps_a_snapshot(dist: Dist, filled: Path) -> None:
+    dist("snapshots", "label", "run 1", "containerd.io/gc.root=1")
+
+    kept, lost = objects(dist("gc", "--json", "--explain", "overlayfs/base", "overlayfs/look"))
+
+    assert list(kept) == ["snapshot", "namespace", "kept", "path"]
+    assert (kept["kept"], lost["kept"], lost["path"]) == (True, False, [])
+    assert kept["path"][-1] == {"kind": "snapshot", "name": "overlayfs/base"}  # type: ignore[index]
+    assert dist("gc", "--explain", "native/none").returncode == 11
+
+
 def test_df_counts_snapshots(dist: Dist, filled: Path) -> None:
     found = {each["kind"]: each for each in objects(dist("df", "--json"))}
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from distore._internal.filelock import FileLock
     from distore.content.local.store import LocalStore
-    from distore.metadata.explain import Explanation
+    from distore.metadata.explain import Explanation, SnapshotExplanation
     from distore.metadata.schedule import Schedule
 
 _ROOTS_AT_ONCE: Final = 5000  # roots taken in before their references are scanned
@@ -147,6 +147,12 @@ class Collector:
         from distore.metadata.explain import explain
 
         return explain(self._store, self._graph(), digests)
+
+    def explain_snapshots(self, names: Iterable[str]) -> Iterator[SnapshotExplanation]:
+        """The same of snapshots, by SNAPSHOTTER/KEY."""
+        from distore.metadata.explain import explain_snapshots
+
+        return explain_snapshots(self._store, self._graph(), names)
 
     def schedule(self, words: Iterable[str] = ()) -> Schedule:
         """When passes run by themselves, after it was changed by ``words`` (``schedule.parse``), if any.

@@ -11,6 +11,7 @@ from distore.content.local.ingests import owner_of
 from distore.content.local.paths import DEFAULT_NAMESPACE
 from distore.errors import DistoreError, NotFound
 from distore.gc import shortest_paths
+from distore.leases import SNAPSHOTS
 from distore.metadata.graph import lease_lock, lock_fields
 from distore.metadata.nodes import CONTENT, FLAT_CONTENT, FLAT_IMAGE, IMAGE, INGEST, key_of, kind_of
 from distore.oci import mediatypes
@@ -18,7 +19,7 @@ from distore.oci.digest import Digest
 from distore.oci.manifest import MAX_MANIFEST_SIZE, Index, parse_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from distore.content.local.store import LocalStore
     from distore.metadata.graph import Graph
@@ -30,13 +31,14 @@ _REFERRING: Final = (
     " AND key >= 'containerd.io/gc.ref.' AND key < 'containerd.io/gc.ref/' ORDER BY digest LIMIT 3"
 )
 _SEEN_BY: Final = "SELECT namespace FROM content WHERE digest = ? ORDER BY namespace"
+_HAVE_SNAPSHOT: Final = "SELECT namespace FROM snapshots WHERE snapshotter = ? AND key = ? ORDER BY namespace"
 _LEASE: Final = "lease "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One thing on the way: ``kind`` is image, lease, label, ingest, snapshot, index, manifest, config,
-    layer or content."""
+    """One thing on the way: ``kind`` is image, lease, label, ingest, mount, snapshot, index, manifest,
+    config, layer or content."""
 
     kind: str
     name: str
@@ -74,14 +76,72 @@ class Explanation:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotExplanation:
+    """Of a snapshot (SNAPSHOTTER/KEY) in a namespace; ``path`` as ``Explanation`` has it."""
+
+    snapshot: str
+    namespace: str
+    path: tuple[Step, ...] = ()
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether something leads to it."""
+        return bool(self.path)
+
+    def __str__(self) -> str:
+        where = "" if self.namespace == DEFAULT_NAMESPACE else f"namespace {self.namespace}: "
+        if self.path:
+            return f"{where}kept: {' -> '.join(map(str, self.path))}"
+        return (
+            f"{where}not kept: snapshot {self.snapshot}: no image, lease, label, mount or other snapshot"
+            " leads to it; a label containerd.io/gc.root (dist snapshots label) would keep it"
+        )
+
+
 def explain(store: LocalStore, graph: Graph, digests: Iterable[Digest]) -> Iterator[Explanation]:
     """See ``Collector.explain``."""
     asked = list(dict.fromkeys(digests))
     spaces = {digest: _namespaces(store, digest) for digest in asked}
-    wanted: dict[bytes, tuple[Digest, str]] = {}
+    wanted: dict[bytes, tuple[str, str]] = {}
     for digest in asked:
         for space in spaces[digest]:
             wanted |= dict.fromkeys(graph.forms("content", space, digest), (digest, space))
+    shortest, reasons = _shortest(graph, wanted)
+    for digest in asked:
+        for space in spaces[digest]:
+            yield _explanation(
+                store.view(namespace=space), graph, digest, shortest.get((digest, space)), reasons
+            )
+    missing = [digest for digest in asked if not spaces[digest]]
+    if missing:
+        raise NotFound(f"content {missing[0]}: not found")
+
+
+def explain_snapshots(store: LocalStore, graph: Graph, names: Iterable[str]) -> Iterator[SnapshotExplanation]:
+    """See ``Collector.explain_snapshots``."""
+    asked = list(dict.fromkeys(names))
+    wanted: dict[bytes, tuple[str, str]] = {}
+    for name in asked:
+        snapshotter, _, key = name.partition("/")
+        for (space,) in store.database.query(_HAVE_SNAPSHOT, snapshotter, key):
+            forms = graph.forms(f"{SNAPSHOTS}{snapshotter}", str(space), key)
+            wanted |= dict.fromkeys(forms, (name, str(space)))
+    shortest, reasons = _shortest(graph, wanted)
+    for name, space in dict.fromkeys(wanted.values()):
+        view = store.view(namespace=space)
+        path = shortest.get((name, space))
+        steps = () if path is None else tuple(_steps(view, graph, path, reasons))
+        yield SnapshotExplanation(snapshot=name, namespace=space, path=steps)
+    missing = [name for name in asked if name not in {name for name, _ in wanted.values()}]
+    if missing:
+        raise NotFound(f"snapshot {missing[0][:200]}: not found")
+
+
+def _shortest(
+    graph: Graph, wanted: Mapping[bytes, tuple[str, str]]
+) -> tuple[dict[tuple[str, str], list[bytes]], dict[bytes, str]]:
+    """A shortest path to each of what the nodes stand for, and why the roots are such."""
     reasons: dict[bytes, str] = {}
 
     def roots() -> Iterator[bytes]:
@@ -91,19 +151,12 @@ def explain(store: LocalStore, graph: Graph, digests: Iterable[Digest]) -> Itera
             yield node
 
     paths = shortest_paths(roots(), graph.edges, wanted, count=len(wanted)) if wanted else {}
-    shortest: dict[tuple[Digest, str], list[bytes]] = {}
+    shortest: dict[tuple[str, str], list[bytes]] = {}
     for node, path in paths.items():
         known = shortest.get(wanted[node])
         if known is None or len(path) < len(known):
             shortest[wanted[node]] = path
-    for digest in asked:
-        for space in spaces[digest]:
-            yield _explanation(
-                store.view(namespace=space), graph, digest, shortest.get((digest, space)), reasons
-            )
-    missing = [digest for digest in asked if not spaces[digest]]
-    if missing:
-        raise NotFound(f"content {missing[0]}: not found")
+    return shortest, reasons
 
 
 def _namespaces(store: LocalStore, digest: Digest) -> list[str]:
@@ -121,6 +174,11 @@ def _explanation(
         names = [Digest(str(row[0])) for row in rows]
         referring = tuple(Step(kind=_word_of(store, name), name=name) for name in names)
         return Explanation(digest=digest, namespace=space, referring=referring)
+    return Explanation(digest=digest, namespace=space, path=tuple(_steps(store, graph, path, reasons)))
+
+
+def _steps(store: LocalStore, graph: Graph, path: list[bytes], reasons: Mapping[bytes, str]) -> list[Step]:
+    """A path in words."""
     steps = _first_steps(store, graph, path[0], reasons.get(path[0]))
     parent: Manifest | Index | None = None
     for node in path:
@@ -134,7 +192,7 @@ def _explanation(
         document = _document(store, Digest(name))
         steps.append(Step(kind=_word(name, document, parent), name=name))
         parent = document
-    return Explanation(digest=digest, namespace=space, path=tuple(steps))
+    return steps
 
 
 def _first_steps(store: LocalStore, graph: Graph, root: bytes, reason: str | None) -> list[Step]:

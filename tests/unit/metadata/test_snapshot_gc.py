@@ -8,67 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.unit.metadata.snapshot_world import HOUR, ROOT, World, make
 
-from distore.content.local.store import LocalStore
 from distore.errors import FailedPrecondition, NotFound
 from distore.leases import EXPIRE, FLAT, Resource
-from distore.metadata.collector import Removed
 from distore.metadata.db import Metadata
-from distore.metadata.rebuild import rebuild
 from distore.mount import may_mount, mounting
 from distore.oci import mediatypes
 from distore.oci.descriptor import Descriptor
-from distore.oci.digest import Digest
-from distore.snapshots.snapshotter import Snapshotter
 
-ROOT = "containerd.io/gc.root"
 REF = "containerd.io/gc.ref"
 BREF = "containerd.io/gc.bref"
-HOUR = 3600
-
-
-class Clock:
-    """Seconds since the epoch; an hour passes at each collection."""
-
-    now = 1_767_323_045.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class World:
-    """A store with snapshots ``a`` <- ``b`` <- ``c``, and ``d`` on ``a``; all are an hour old."""
-
-    def __init__(self, root: Path) -> None:
-        self.clock = Clock()
-        self.store = LocalStore(str(root), now=self.clock, sleep=lambda _seconds: None)
-        self.metadata = Metadata(self.store, command="t", now=self.clock, sleep=lambda _seconds: None)
-        self.snapshots = self.metadata.snapshotter("overlayfs")
-        for name, parent in (("a", None), ("b", "a"), ("c", "b"), ("d", "a")):
-            make(self.snapshots, name, parent)
-
-    def mark(self, name: str, labels: dict[str, str]) -> None:
-        self.snapshots.update(replace(self.snapshots.stat(name), labels=labels))
-
-    def collect(self, *, dry_run: bool = False, older_than: float = 0.0) -> list[Removed]:
-        self.clock.now += HOUR
-        return list(self.metadata.collector.collect(dry_run=dry_run, older_than=older_than))
-
-    def names(self) -> str:
-        return "".join(one.name for one in self.snapshots.walk())
-
-    def folders(self) -> int:
-        return sum(name.isdecimal() for name in os.listdir(Path(self.store.root, "snapshots", "overlayfs")))
-
-    def blob(self, data: bytes, labels: dict[str, str]) -> Digest:
-        with self.store.writer(data.decode()) as writer:
-            writer.write(data)
-            return writer.commit(labels=labels)
-
-
-def make(snapshots: Snapshotter, name: str, parent: str | None = None) -> None:
-    snapshots.prepare("key", parent)
-    snapshots.commit(name, "key")
 
 
 @pytest.fixture
@@ -361,40 +311,12 @@ def test_an_explanation_leads_through_snapshots(world: World) -> None:
     )
 
 
-def test_a_rebuilt_database_holds_snapshots_when_records_may_be_missing(world: World, tmp_path: Path) -> None:
-    world.store.database.change("INSERT INTO images VALUES ('default', '', '', '', 0, NULL, 0, 0)")
-    world.store.close()
-    path = tmp_path / "s" / "dist.db"
-    data = bytearray(path.read_bytes())
-    at = data.find(b"CREATE TABLE image_labels")
-    data[at : at + 12] = b"CREATE TRIBLE"[:12]
-    path.write_bytes(data)
+def test_an_explanation_of_a_snapshot_leads_to_it_or_says_what_would_keep_it(world: World) -> None:
+    world.mark("b", {ROOT: "1"})
 
-    rebuilt = rebuild(str(tmp_path / "s"), now=world.clock.now, force=True)
+    kept, lost = world.metadata.collector.explain_snapshots(["overlayfs/a", "overlayfs/d"])
 
-    assert rebuilt.salvaged.partial
-    assert rebuilt.told.held == 4
-    world.collect()
-    assert world.names() == "abcd"
-
-
-def test_fsck_names_snapshots_whose_files_are_missing(world: World) -> None:
-    from distore.content.local import rowcheck
-
-    Path(world.store.root, "snapshots", "overlayfs", "2").rename(Path(world.store.root, "gone"))
-
-    found = list(rowcheck.problems(world.store.database, world.store.paths, dry_run=True))
-
-    assert [(each.kind, each.subject) for each in found] == [("snapshot", "b")]
-    assert "dist snapshots rm --snapshotter overlayfs b" in found[0].detail
-
-
-def test_a_chain_with_a_lost_record_is_no_parent(world: World) -> None:
-    from distore.errors import DataLoss
-
-    world.store.database.change("DELETE FROM snapshots WHERE key = 'a'")
-
-    with pytest.raises(DataLoss, match="the record of a parent is lost"):
-        world.snapshots.prepare("run", "c")
-    with pytest.raises(NotFound):
-        world.snapshots.prepare("run", "a")
+    assert str(kept) == f"kept: label {ROOT} -> snapshot overlayfs/b -> snapshot overlayfs/a"
+    assert str(lost).startswith("not kept: snapshot overlayfs/d: no image, lease, label, mount")
+    with pytest.raises(NotFound, match="snapshot overlayfs/x: not found"):
+        list(world.metadata.collector.explain_snapshots(["overlayfs/a", "overlayfs/x"]))

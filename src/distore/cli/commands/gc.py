@@ -20,8 +20,10 @@ EXAMPLES: Final = (
     "dist gc --dry-run",
     "dist gc --older-than 24h",
     "dist gc --explain sha256:f14bec85a67d92c9fda4f3d14aa57bd4d62b95158b8af1fa5da3e1db78b91d0c",
+    "dist gc --explain overlayfs/work",
     "dist gc --schedule deletion_threshold=10 schedule_delay=1m",
 )
+_SNAPSHOTTERS: Final = ("overlayfs/", "native/")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +43,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="print only the digests")
     parser.add_argument(
-        "--explain", nargs="+", metavar="DIGEST", help="say what keeps these; removes nothing"
+        "--explain",
+        nargs="+",
+        metavar="DIGEST",
+        help="say what keeps these, digests or snapshots by SNAPSHOTTER/NAME; removes nothing",
     )
     parser.add_argument(
         "--schedule",
@@ -106,8 +111,11 @@ def _explain(words: list[str], app: App, out: Output) -> None:
     from distore.cli.flags import words as each_word
     from distore.oci.digest import Digest
 
-    digests = []
+    digests, snapshots = [], []
     for word in each_word(words):
+        if word.startswith(_SNAPSHOTTERS):
+            snapshots.append(word)
+            continue
         try:
             digests.append(Digest(word))
         except DistoreError as error:
@@ -121,6 +129,17 @@ def _explain(words: list[str], app: App, out: Output) -> None:
                 kept=found.is_kept,
                 path=[{"kind": step.kind, "name": step.name} for step in found.path],
                 referring=[{"kind": step.kind, "name": step.name} for step in found.referring],
+            )
+    except DistoreError as error:
+        out.error(error)
+    try:
+        for one in app.collector.explain_snapshots(snapshots):
+            out.record(
+                printable(str(one)),
+                snapshot=one.snapshot,
+                namespace=one.namespace,
+                kept=one.is_kept,
+                path=[{"kind": step.kind, "name": step.name} for step in one.path],
             )
     except DistoreError as error:
         out.error(error)
