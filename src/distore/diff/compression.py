@@ -1,6 +1,7 @@
 """Compression of layers: gzip and zstd, undone and made as a stream, the same bytes every time.
 
-docs/decisions/0008-compression.md says why it is zlib and the zstd of the standard library.
+docs/decisions/0008-compression.md says why zlib and the zstd of the standard library pack, 0009 why igzip
+unpacks.
 """
 
 from __future__ import annotations

@@ -33,8 +33,6 @@ _LABELS: Final = b"security.selinux"  # the system gives it to every file
 _NO_ATTRIBUTE: Final = (errno.EOPNOTSUPP, errno.EPERM, errno.ENOSPC, errno.ERANGE)
 _FRACTION: Final = re.compile(rb"-?[0-9]{1,19}\.([0-9]+)")
 _LATEST: Final = 1 << 62  # seconds; file systems cut to what they can hold
-_PERMISSIONS: Final = 0o777
-_OWNER_WRITES: Final = 0o600  # whatever is told, until all is written
 _MAX_MAJOR, _MAX_MINOR = 0xFFF, 0xFFFFF
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _DEVICES: Final = (CHARACTER, BLOCK_DEVICE)
@@ -86,7 +84,7 @@ class Maker:
     def make(self, member: Member, folder: int, name: bytes) -> int | None:
         """Make it; for a regular file a descriptor to write to, which ``finish`` closes."""
         if member.kind == REGULAR:
-            return os.open(name, _NEW, member.meta.mode & _PERMISSIONS | _OWNER_WRITES, dir_fd=folder)
+            return os.open(name, _NEW, 0o600, dir_fd=folder)
         at = f"{self._subject}: {shown(member.name)}"
         if member.kind == SYMLINK:
             os.symlink(_link(member, at), name, dir_fd=folder)
@@ -109,13 +107,9 @@ class Maker:
         Each step undoes nothing of those before: a change of owner drops the setuid bit and
         capabilities, a write changes the time.
         """
-        info = os.fstat(fd)  # a third of the time that a change takes, and most have all that already
-        owner = self._owners.of(meta, at) if self._as_root else (info.st_uid, info.st_gid)
-        is_theirs = owner == (info.st_uid, info.st_gid)
-        if not is_theirs:
-            os.fchown(fd, *owner)
-        if not is_theirs or stat.S_IMODE(info.st_mode) != meta.mode:
-            os.fchmod(fd, meta.mode)
+        if self._as_root:
+            os.fchown(fd, *self._owners.of(meta, at))
+        os.fchmod(fd, meta.mode)
         if meta.records:
             self._set_attributes(meta, fd, at)
         time = nanoseconds(meta)
