@@ -7,6 +7,8 @@ from functools import lru_cache
 from typing import Final
 
 _FIELDS: Final = struct.Struct("100s8s8s8s12s12s8sc100s8s32s32s8s8s155s12x")
+LONG_NAME, LONG_LINK, PAX, PAX_GLOBAL = b"L", b"K", b"x", b"g"
+EXTENSIONS: Final = (LONG_NAME, LONG_LINK, PAX, PAX_GLOBAL)
 _SUM: Final = slice(148, 156)
 _BLANKS: Final = 8 * 32  # its own field counts as blanks
 _POSIX: Final = b"ustar\0"
@@ -19,7 +21,7 @@ class BadHeader(ValueError):
 
 
 class Header:
-    """What it says; text as bytes, without meaning."""
+    """What it says; text as bytes, without meaning. Of one that extends the next, ``kind`` and ``size``."""
 
     __slots__ = (
         "block",
@@ -43,11 +45,14 @@ class Header:
         )
         _check(block, number(total))
         self.block = block  # which may have a sparse map
-        self.name = text(name)
         self.kind: bytes = kind
+        self.size = number(size)
+        if kind in EXTENSIONS:  # of which nothing else counts
+            return
+        self.name = text(name)
         self.mode = _often(mode)
         self.uid, self.gid = _often(uid), _often(gid)
-        self.size, self.mtime = number(size), number(mtime)
+        self.mtime = number(mtime)
         self.link = text(link)
         self.uname = self.gname = b""
         self.device = (0, 0)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, overload
 
 from distore.diff import paxrecords
-from distore.diff.tarheader import BadHeader, Header, summed
+from distore.diff.tarheader import EXTENSIONS, LONG_NAME, PAX, PAX_GLOBAL, BadHeader, Header, summed
 from distore.diff.tarsparse import MAX_ZEROS, expanded, sparse_map
 from distore.errors import DataLoss, FailedPrecondition, ResourceExhausted, Unimplemented
 
@@ -28,8 +28,6 @@ _KINDS: Final = {b"\0": REGULAR, b"7": REGULAR, b"S": REGULAR} | {
     kind: kind for kind in (REGULAR, HARD_LINK, SYMLINK, CHARACTER, BLOCK_DEVICE, FOLDER, FIFO)
 }
 _DEVICES: Final = (CHARACTER, BLOCK_DEVICE)
-_LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL, _SPARSE = b"L", b"K", b"x", b"g", b"S"
-_EXTENSIONS: Final = (_LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL)
 # Records that stand for fields of the header; an empty one leaves the field as it is.
 _OWN: Final = (b"path", b"linkpath", b"size", b"uid", b"gid", b"uname", b"gname", b"mtime")
 _NOTHING: Final = bytes(BLOCK)
@@ -135,7 +133,7 @@ def members(
         first, extensions = False, extensions + 1
         if extensions > _MAX_EXTENSIONS:
             raise ResourceExhausted(f"{subject}: over {_MAX_EXTENSIONS} headers for one member")
-        if head.kind in _EXTENSIONS:
+        if head.kind in EXTENSIONS:
             _extend(records, head, _extension(stream, head.size, subject), subject)
             continue
         sparse = sparse_map(head, records, stream, subject)
@@ -160,11 +158,11 @@ def members(
 
 def _extend(records: dict[bytes, bytes], head: Header, data: bytes, subject: str) -> None:
     """Note what an extension header says about the member after it."""
-    if head.kind == _PAX:
+    if head.kind == PAX:
         said = paxrecords.parsed(data, subject=subject)
         records |= {key: value for key, value in said.items() if value or key not in _OWN}
-    elif head.kind != _PAX_GLOBAL:
-        records[b"path" if head.kind == _LONG_NAME else b"linkpath"] = data.split(b"\0", 1)[0]
+    elif head.kind != PAX_GLOBAL:
+        records[b"path" if head.kind == LONG_NAME else b"linkpath"] = data.split(b"\0", 1)[0]
 
 
 class _Stream:
@@ -388,7 +386,7 @@ def _extended(records: dict[bytes, bytes]) -> bytes:
             b"0000644\x000000000\x000000000\0",
             b"%011o\x0000000000000\0" % len(data),
             b" " * 8,
-            _PAX,
+            PAX,
             bytes(100),
             b"ustar\x0000",
             bytes(64),
