@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from distore._internal import fsops
+from distore.errors import DistoreError
 from distore.snapshots import filetree
 from distore.snapshots.inuse import mounted
 
@@ -57,7 +58,8 @@ class Folders:
 
     @contextmanager
     def new(self, first: int, is_known: Callable[[int], bool]) -> Iterator[int]:
-        """Make a folder, and claim it while the block lasts; it goes again when the block fails.
+        """Make a folder, and claim it while the block lasts; it goes again when the block fails, unless it
+        has a record by then.
 
         Args:
             first: Numbers are tried from this one on.
@@ -70,8 +72,9 @@ class Folders:
             os.chmod(self.files(id), _FILES_MODE)  # whatever the umask
             yield id
         except BaseException:
-            with suppress(OSError):
-                self._remove(id)
+            with suppress(OSError, DistoreError):
+                if not is_known(id):  # an interruption may come behind the record
+                    self._remove(id)
             raise
         finally:
             os.close(claim)
@@ -110,7 +113,7 @@ class Folders:
             try:
                 gone = self._gone(id)
                 fsops.rename(self.work(id), gone)
-                filetree.remove(gone)
+                _remove_tree(gone)
             finally:
                 os.close(claim)
 
@@ -137,7 +140,7 @@ class Folders:
                 continue
             try:
                 if id is None:
-                    freed += filetree.remove(os.path.join(self.path, name))
+                    freed += _remove_tree(os.path.join(self.path, name))
                 elif not is_known(id):
                     freed += self._remove(id)
             finally:
@@ -155,7 +158,8 @@ class Folders:
                 if claim is not None:  # else somebody takes it for garbage, just now
                     if not is_known(id):
                         return id, claim
-                    os.close(claim)  # a record whose files were lost
+                    os.close(claim)
+                    fsops.remove_directory(path)  # of a record whose files were lost
             id += 1
 
     def _claimed(self, name: str) -> int | None:
@@ -181,7 +185,7 @@ class Folders:
         """Of one that is claimed. The name goes first: what is left of the tree then is nobody's."""
         gone = self._gone(id)
         fsops.rename(os.path.join(self.path, str(id)), gone)
-        return filetree.remove(gone)
+        return _remove_tree(gone)
 
     def _gone(self, id: int) -> str:
         """A name that is free; numbers come again, and their last folder may still be going."""
@@ -189,3 +193,9 @@ class Folders:
         while os.path.lexists(path := os.path.join(self.path, f"{id}{_GONE}{number or ''}")):
             number += 1
         return path
+
+
+def _remove_tree(path: str) -> int:
+    from distore.snapshots.subordinate import remove
+
+    return remove(path)

@@ -88,9 +88,13 @@ class Overlay(Driver):
 
     def _note(self) -> None:
         """Say, with the first snapshot, what these snapshots tell whiteouts and opaque folders by."""
-        path = os.path.join(self._folders.path, _NOTE)
-        if not os.path.exists(path):
-            fsops.put_text(path, self.attributes.decode())
+        if noted(self._folders.path) is None:
+            fd = fsops.open_file(os.path.join(self._folders.path, _NOTE))
+            try:
+                fsops.write(fd, self.attributes, 0)
+                fsops.sync_file(fd)
+            finally:
+                os.close(fd)
 
 
 def is_root() -> bool:

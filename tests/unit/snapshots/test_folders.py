@@ -98,6 +98,15 @@ def test_what_cannot_be_filled_goes_again(folders: Folders) -> None:
     assert os.listdir(folders.path) == []
 
 
+def test_what_has_a_record_by_then_stays_when_the_block_is_interrupted(folders: Folders) -> None:
+    known: set[int] = set()
+    with pytest.raises(KeyboardInterrupt), folders.new(1, known.__contains__) as id:
+        known.add(id)
+        raise KeyboardInterrupt
+
+    assert os.path.isdir(folders.files(id))
+
+
 def test_a_number_comes_again_while_its_last_folder_is_still_going(folders: Folders) -> None:
     (Path(folders.path) / "1.gone" / "fs").mkdir(parents=True)
     with folders.new(1, nobody) as id:
