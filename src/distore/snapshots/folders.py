@@ -130,7 +130,7 @@ class Folders:
         except FileNotFoundError:
             return 0
         known = set(ids())
-        strays = [name for name in names if _GONE in name or (name.isdecimal() and int(name) not in known)]
+        strays = [name for name in names if _GONE in name or (_is_number(name) and int(name) not in known)]
         if not strays:
             return 0
         used, freed = self.used(), 0
@@ -193,6 +193,11 @@ class Folders:
         while os.path.lexists(path := os.path.join(self.path, f"{id}{_GONE}{number or ''}")):
             number += 1
         return path
+
+
+def _is_number(name: str) -> bool:
+    """Whether a folder of that name is one of ours: no other spelling of a number is."""
+    return name.isascii() and name.isdecimal() and str(int(name)) == name
 
 
 def _remove_tree(path: str) -> int:

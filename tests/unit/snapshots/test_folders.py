@@ -62,6 +62,17 @@ def test_a_folder_that_is_being_made_is_not_swept(folders: Folders) -> None:
     assert os.listdir(folders.path) == []
 
 
+def test_other_spellings_of_a_number_are_nobodys(folders: Folders) -> None:
+    with folders.new(7, nobody) as id:
+        for name in ("007", "\u0667"):
+            os.mkdir(os.path.join(folders.path, name))
+
+        assert folders.sweep(set, nobody) == 0
+
+        assert os.path.isdir(folders.files(id))
+    assert sorted(os.listdir(folders.path)) == ["007", "7", "\u0667"]
+
+
 def test_one_whose_record_came_since_is_not_swept(folders: Folders) -> None:
     with folders.new(1, nobody) as id:
         pass
