@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
 from distore._internal import fsops
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from distore.snapshots.snapshotter import Info, Usage
 
 
-class Driver:
+class Driver(ABC):
     """A Snapshotter; a subclass says how a folder is filled and what it is mounted by.
 
     Args:
@@ -36,20 +37,21 @@ class Driver:
 
     # What a subclass adds
 
+    @abstractmethod
     def _fill(self, id: int, kind: Kind, parents: Sequence[int]) -> None:
         """Put into the new folder what the snapshot begins with, and have it on the device.
 
         Args:
             parents: The committed snapshots it lies upon, the uppermost first.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def _mounts(self, id: int, kind: Kind, parents: Sequence[int]) -> tuple[Mount, ...]:
-        raise NotImplementedError
+        """As ``Snapshotter.mounts``."""
 
-    def _shown(self, record: Record, parents: Sequence[int]) -> int | None:
-        """The folder that is mounted when the snapshot is; None: it cannot be."""
-        raise NotImplementedError
+    @abstractmethod
+    def _shown(self, record: Record, parents: Sequence[int]) -> int:
+        """The number of the folder that a mount of the snapshot shows or has as its uppermost layer."""
 
     # Snapshotter
 

@@ -35,5 +35,5 @@ class Native(Driver):
         option = "rw" if kind == Kind.ACTIVE else "ro"
         return (Mount(type="bind", source=source, target="", options=(option, "rbind")),)
 
-    def _shown(self, record: Record, parents: Sequence[int]) -> int | None:
+    def _shown(self, record: Record, parents: Sequence[int]) -> int:
         return parents[0] if record.info.kind == Kind.VIEW and parents else record.id

@@ -81,7 +81,7 @@ class Overlay(Driver):
         lower = ":".join(escaped(path, colon=True) for path in files[1:])
         return (Mount(type="overlay", source="overlay", target="", options=(*options, f"lowerdir={lower}")),)
 
-    def _shown(self, record: Record, parents: Sequence[int]) -> int | None:
+    def _shown(self, record: Record, parents: Sequence[int]) -> int:
         if record.info.kind == Kind.COMMITTED:
             return record.id
         return parents[0] if record.info.kind == Kind.VIEW and parents else record.id
