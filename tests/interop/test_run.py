@@ -416,6 +416,36 @@ def test_two_runs_of_an_image_do_not_see_each_other(dist: Dist, runtime: str) ->
     assert ended == [(0, b"mine-0\n"), (0, b"mine-1\n")]
 
 
+def test_a_running_container_keeps_no_bundle_from_being_removed(
+    dist: Dist, runtime: str, tmp_path: Path
+) -> None:
+    dist.out("bundle", "box:1", tmp_path / "b")
+    running = Running(dist, runtime, "echo up; sleep 60")
+
+    dist.out("bundle", "--remove", tmp_path / "b")
+
+    left = dist.out("snapshots", "ls")
+    running.process.send_signal(signal.SIGKILL)
+    running.ended()
+    assert "bundle-" not in left
+
+
+def test_a_bundle_that_another_namespace_sees_is_removed_all_the_same(dist: Dist, tmp_path: Path) -> None:
+    dist.out("bundle", "box:1", tmp_path / "b")
+    other = subprocess.Popen(["unshare", "--mount", "sleep", "60"])
+    target = str(tmp_path / "b" / "rootfs")
+    eventually(lambda: target in Path(f"/proc/{other.pid}/mountinfo").read_text(), "a copy of the mount")
+    eventually(lambda: Path(f"/proc/{other.pid}/comm").read_text() == "sleep\n", "the namespace")
+
+    dist.out("bundle", "--remove", tmp_path / "b")
+
+    left = dist.out("snapshots", "ls")
+    other.kill()
+    other.wait()
+    assert not (tmp_path / "b").exists()
+    assert "bundle-" not in left
+
+
 def test_a_name_is_taken_while_it_runs(dist: Dist, runtime: str) -> None:
     running = Running(dist, runtime, "echo up; sleep 60", "--name", "only")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from distore._internal.oserrors import translated
 from distore.diff.safepath import Root
-from distore.errors import DistoreError, NotFound
+from distore.errors import DistoreError, NotFound, Unavailable
 from distore.mount import mount, mounts_below, unmount
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class RootFiles(Protocol):
         ...
 
     def undo(self, folder: str) -> None:
-        """The folder is empty again."""
+        """The folder is empty again, or gone."""
         ...
 
 
@@ -65,12 +65,20 @@ class MountedRoot:
             raise
 
     def undo(self, folder: str) -> None:
-        """Raises Unavailable while somebody uses it; it is mounted then."""
+        """Raises Unavailable while somebody uses it; it is mounted then. What cannot be removed is left to
+        the collector."""
         real = os.path.realpath(folder)
         for one in reversed(mounts_below(real)):
             unmount(one.target)
+        with suppress(OSError):
+            os.rmdir(real)  # takes copies of the mount in other namespaces away
         with suppress(NotFound):
-            self.snapshotter.remove(self.key)
+            try:
+                self.snapshotter.remove(self.key)
+            except Unavailable:
+                info = self.snapshotter.stat(self.key)
+                labels = {key: value for key, value in info.labels.items() if key != GC_ROOT}
+                self.snapshotter.update(replace(info, labels=labels))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from distore._internal.oserrors import translate, translated
 from distore.bundle.bundle import CONFIG, config_of, write_config
 from distore.bundle.cgroups import remove_cgroups
 from distore.bundle.commands import check_command
+from distore.bundle.detach import detach
 from distore.bundle.runtime import Runtime
 from distore.bundle.spec import ROOTFS
 from distore.bundle.supervisor import Job, hidden_cgroups, supervise
@@ -208,11 +209,16 @@ def run(
         check_command(document, one.rootfs, subject=f"image {image.name}")
         write_config(one.bundle, document)
 
+    def let_go() -> None:
+        sources = [mount.source for mount in options.mounts if mount.source.startswith("/")]
+        detach(os.path.dirname(os.path.dirname(one.path)), keep=[*sources, runtime.path])
+
     root = tuple(replace(mount, target=one.rootfs) for mount in mounts())
     return supervise(
         Job(
             command=runtime.run(one.id, one.bundle),
             environment=environment,
+            before=let_go,
             mounts=(*root, *(hidden_cgroups() if runtime.is_crun else ())),
             prepare=prepare,
         )

@@ -31,6 +31,7 @@ _PDEATHSIG: Final = 1  # linux/prctl.h
 _REC, _SLAVE = 1 << 14, 1 << 19  # linux/mount.h
 _SI_KERNEL: Final = 0x80  # asm-generic/siginfo.h: from a terminal; its whole group got it
 _FAILED: Final = 125  # status of a process between that could not do its part; never seen outside
+_LOOK: Final = 0.1  # seconds
 _KILLS: Final = 3  # requests to end after which nobody is asked any more
 _ENDING: Final = (signal.SIGINT, signal.SIGTERM)
 FORWARDED: Final = frozenset(
@@ -47,7 +48,8 @@ class Job:
 
     Args:
         command: Its path and its words.
-        mounts: Made first, and seen by nobody else.
+        before: Called first, in the keeper.
+        mounts: Made then, and seen by nobody else.
         prepare: Then called, in the keeper; what it raises is raised here.
         output: A descriptor to have in place of the standard streams.
     """
@@ -55,6 +57,7 @@ class Job:
     command: tuple[str, ...]
     environment: Mapping[str, str]
     mounts: tuple[Mount, ...] = ()
+    before: Callable[[], None] = field(default=lambda: None, repr=False)
     prepare: Callable[[], None] = field(default=lambda: None, repr=False)
     output: int | None = None
 
@@ -103,34 +106,49 @@ def hidden_cgroups() -> tuple[Mount, ...]:
 
 def _attend(keeper: int, report: bytes) -> int:
     """Until the keeper ends; the program's status."""
-    first, _, rest = report.partition(b"\n")
-    init = os.pidfd_open(int(first)) if first.isdigit() and not rest else -1
+    asked = 0
+
+    def hand_on(told: signal.struct_siginfo) -> int | None:
+        nonlocal asked
+        asked += told.si_signo in _ENDING
+        if asked >= _KILLS:
+            return signal.SIGKILL
+        return None if told.si_code == _SI_KERNEL else told.si_signo
+
+    # A signal for the process may go to any of its threads, and be lost there.
+    is_alone = len(os.listdir("/proc/self/task")) == 1
     try:
-        status = _status(_wait(keeper, init))
-    finally:
-        if init >= 0:
-            os.close(init)
-    problem = rest if first.isdigit() else report
-    if problem:
-        raise _raised(problem)
+        status = _wait(keeper, hand_on, look=None if is_alone else _LOOK)
+    except BaseException:
+        os.kill(keeper, signal.SIGKILL)
+        os.waitpid(keeper, 0)
+        raise
+    if report:
+        raise _raised(report)
     return status
 
 
-def _wait(keeper: int, init: int) -> int:
-    asked = 0
+def _wait(
+    child: int, hand_on: Callable[[signal.struct_siginfo], int | None], *, look: float | None = None
+) -> int:
+    """Until a child ends; its status, as a shell has it. Process 1 takes in orphans meanwhile.
+
+    Args:
+        hand_on: Which signal the child gets when one comes; None: none.
+        look: Seconds after which it is looked for without a signal; None: never.
+    """
+    whoever = -1 if os.getpid() == 1 else child
     while True:
-        told = signal.sigwaitinfo(_WAITED)
-        if told.si_signo == signal.SIGCHLD:
-            done, status = os.waitpid(keeper, os.WNOHANG)
-            if done:
-                return status
+        told = signal.sigwaitinfo(_WAITED) if look is None else signal.sigtimedwait(_WAITED, look)
+        if told is not None and told.si_signo != signal.SIGCHLD:
+            number = hand_on(told)
+            if number is not None:
+                os.kill(child, number)  # it is there: nobody but us takes it in
             continue
-        asked += told.si_signo in _ENDING
-        with suppress(ProcessLookupError):
-            if asked >= _KILLS:
-                os.kill(keeper, signal.SIGKILL)
-            elif told.si_code != _SI_KERNEL and init >= 0:
-                signal.pidfd_send_signal(init, told.si_signo)
+        with suppress(ChildProcessError):
+            while (done := os.waitpid(whoever, os.WNOHANG))[0]:
+                if done[0] == child:
+                    return _status(done[1])
 
 
 def _keep(job: Job, parent: int, report: int, mask: set[int] | set[signal.Signals]) -> NoReturn:
@@ -141,15 +159,16 @@ def _keep(job: Job, parent: int, report: int, mask: set[int] | set[signal.Signal
             os._exit(_FAILED)
         unshare(CLONE_NEWNS | CLONE_NEWPID)
         _detach_mounts()
+        job.before()
         for one in job.mounts:
             mount(one)
         job.prepare()
         init = os.fork()
         if not init:
             _init(job, report, mask)
-        os.write(report, b"%d\n" % init)
         os.close(report)
-        os._exit(_status(os.waitpid(init, 0)[1]))
+        # We are in the group that the terminal sends to, and so is the program: only our parent counts.
+        os._exit(_wait(init, lambda told: told.si_signo if told.si_pid == parent else None))
     except BaseException as error:  # noqa: BLE001 - nothing may run on in a second copy of us
         _tell(report, error)
         os._exit(_FAILED)
@@ -166,15 +185,7 @@ def _init(job: Job, report: int, mask: set[int] | set[signal.Signals]) -> NoRetu
             _become(job, report, mask)
         os.close(report)
         os.setpgid(0, 0)  # signals for the group reach the program by themselves
-        while True:
-            told = signal.sigwaitinfo(_WAITED)
-            if told.si_signo != signal.SIGCHLD:
-                os.kill(program, told.si_signo)
-                continue
-            with suppress(ChildProcessError):
-                while (done := os.waitpid(-1, os.WNOHANG))[0]:
-                    if done[0] == program:
-                        os._exit(_status(done[1]))
+        os._exit(_wait(program, lambda told: told.si_signo))
     except BaseException as error:  # noqa: BLE001 - as in the keeper
         _tell(report, error)
         os._exit(_FAILED)

@@ -6,6 +6,7 @@ import json
 import os
 import stat
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,6 +19,7 @@ from distore.bundle.spec import SpecOptions
 from distore.errors import AlreadyExists, DistoreError, FailedPrecondition, NotFound, Unavailable
 from distore.mount import Mount, may_mount, mounts_below, unmount
 from distore.oci.runconfig import RunConfig
+from distore.snapshots.snapshotter import Info, Kind
 
 mounter = pytest.mark.skipif(not may_mount(), reason="only root may mount")
 IMAGE = BundledImage(name="box:1", config=RunConfig(cmd=("sh",), user="app"), architecture="amd64")
@@ -167,6 +169,14 @@ class OneSnapshot:
         self.labels = labels
         return (Mount(type="", source=str(self.folder), target="", options=("bind",)),)
 
+    def stat(self, key: str, /) -> Info:
+        now = datetime.now(UTC)
+        return Info(name=key, kind=Kind.ACTIVE, created=now, updated=now, labels=self.labels or {})
+
+    def update(self, info: Info, /, *fieldpaths: str) -> Info:
+        self.labels = info.labels
+        return info
+
     def remove(self, key: str, /) -> None:
         if self.labels is None:
             raise NotFound(f"snapshot {key}")
@@ -198,6 +208,22 @@ def test_a_mounted_root_is_kept_from_the_collector_and_goes_with_its_bundle(
     assert snapshot.labels is None
     assert not (tmp_path / "b").exists()
     assert (tmp_path / "snapshot" / "etc" / "passwd").exists()
+
+
+@mounter
+def test_a_snapshot_that_does_not_go_is_left_to_the_collector(
+    tmp_path: Path, snapshot: OneSnapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(key: str, /) -> None:
+        raise Unavailable(f"snapshot {key}: is mounted")
+
+    write_bundle(str(tmp_path / "b"), IMAGE, SpecOptions(), mounted(snapshot))
+    monkeypatch.setattr(snapshot, "remove", refuse)
+
+    remove_bundle(str(tmp_path / "b"), lambda _name: snapshot)  # type: ignore[arg-type,return-value]  # as above
+
+    assert snapshot.labels == {}
+    assert not (tmp_path / "b").exists()
 
 
 @mounter

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -48,6 +49,21 @@ def test_the_status_comes_through(status: int) -> None:
 @mounter
 def test_a_signal_is_a_status_as_with_a_shell() -> None:
     assert supervise(shell("kill -KILL $$")) == 128 + signal.SIGKILL
+
+
+@mounter
+def test_other_threads_take_no_signal_away() -> None:
+    stop = threading.Event()
+    others = [threading.Thread(target=stop.wait) for _ in range(4)]
+    for other in others:
+        other.start()
+
+    statuses = {supervise(shell("exit 3")) for _ in range(10)}
+
+    stop.set()
+    for other in others:
+        other.join()
+    assert statuses == {3}
 
 
 @mounter

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SUMMARY: Final = "make a folder of an image that runc, crun and other OCI runtimes run"
 EXAMPLES: Final = (
-    "dist bundle alpine ./box && runc run --bundle ./box box",
+    "dist bundle alpine ./box; runc run --bundle ./box box",
     "dist bundle --rootless --cmd 'sleep 60' --env LEVEL=debug alpine ./box",
     "dist bundle --rootfs copy --uid-map 0:100000:65536 --gid-map 0:100000:65536 alpine ./box",
     "dist bundle --remove ./box",

@@ -23,8 +23,8 @@ SUMMARY: Final = "run a container of an image with runc or crun, in the foregrou
 EXAMPLES: Final = (
     "dist run alpine",
     "dist run --tty --network host alpine sh",
-    "dist run --user nobody --read-only --mount type=bind,src=.,dst=/src,ro alpine ls -l /src",
-    "dist run --keep --name build alpine sh -c 'apk add make'",
+    "dist run --user nobody --read-only --mount type=bind,src=.,dst=/src,ro alpine ls /src",
+    "dist run --keep --name build alpine apk add make",
 )
 REST: Final = True  # words behind the image are the container's, whatever they look like
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # as shells have it
