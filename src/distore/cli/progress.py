@@ -185,7 +185,8 @@ def describe(event: Event) -> str | None:
         here = event.blobs - event.missing_blobs
         kept = f", {human_size(event.kept)} kept from before" if event.kept else ""
         if event.unpack and not event.missing_blobs:
-            return f"{event.blobs} layers, {human_size(event.size)}; {human_size(event.unpack)} to unpack"
+            layers = "1 layer" if event.blobs == 1 else f"{event.blobs} layers"
+            return f"{layers}, {human_size(event.size)}; {human_size(event.unpack)} to unpack"
         return (
             f"{event.blobs} blobs, {human_size(event.size)}; {here} there already,"
             f" {human_size(event.missing)} to move{kept}"
