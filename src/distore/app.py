@@ -168,7 +168,9 @@ class App:
 
         assert isinstance(content, LocalStore)
         metadata = self.metadata.over(content)
-        return place_of(metadata, snapshotter=options.snapshotter, check=stop.check, sleep=stop.sleep)
+        return place_of(
+            metadata, snapshotter=options.snapshotter, sync=options.sync, check=stop.check, sleep=stop.sleep
+        )
 
     def collect(self) -> None:
         """Remove what nothing reaches; returns when it is gone."""

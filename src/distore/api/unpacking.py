@@ -63,7 +63,11 @@ def unpack_options(platforms: Platforms = None, *, snapshotter: str | None = Non
 def place(metadata: Metadata, content: LocalStore, options: UnpackOptions, *, stop: Stop) -> Place:
     """Where images are unpacked to, under the lease of ``content``; ``stop`` ends it."""
     return place_of(
-        metadata.over(content), snapshotter=options.snapshotter, check=stop.check, sleep=stop.sleep
+        metadata.over(content),
+        snapshotter=options.snapshotter,
+        sync=options.sync,
+        check=stop.check,
+        sleep=stop.sleep,
     )
 
 

@@ -40,6 +40,16 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_sync(parser: argparse.ArgumentParser) -> None:
+    """Whether to wait for the device."""
+    parser.add_argument(
+        "--no-sync",
+        action="store_true",
+        help="do not wait until the files are on the device: faster; what is so unpacked does not outlive a"
+        " restart of the machine",
+    )
+
+
 def platform(text: str | None) -> Platform:
     """The one that ``--platform`` names, or this machine's."""
     from distore.api.transfers import chosen_platforms, this_platform
@@ -78,7 +88,9 @@ def unpacked(
         raise InvalidArgument("image '': want a name")
     root = root_of(metadata.images, metadata.content, flags.image(text))
     options = UnpackOptions(
-        platforms=(platform(args.platform),), snapshotter=flags.snapshotter(args.snapshotter)
+        platforms=(platform(args.platform),),
+        snapshotter=flags.snapshotter(args.snapshotter),
+        sync=not getattr(args, "no_sync", False),
     )
     stop = Stop()
     place = app.place(metadata.content, options, stop=stop)

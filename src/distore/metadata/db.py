@@ -70,11 +70,11 @@ class Metadata:
             made=self.content.visibility.make_namespace,
         )
 
-    def snapshotter(self, name: str | None = None) -> Snapshotter:
+    def snapshotter(self, name: str | None = None, *, sync: bool = True) -> Snapshotter:
         """The snapshots of one driver; see ``open_snapshotter``."""
         from distore.metadata.snapshotters import open_snapshotter
 
-        return open_snapshotter(self, name)
+        return open_snapshotter(self, name, sync=sync)
 
     @property
     def namespaces(self) -> Namespaces:

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 DRIVERS: Final[dict[str, type[Driver]]] = {"overlayfs": Overlay, "native": Native}
 
 
-def open_snapshotter(metadata: Metadata, name: str | None) -> Snapshotter:
+def open_snapshotter(metadata: Metadata, name: str | None, *, sync: bool = True) -> Snapshotter:
     """The snapshots of a namespace, held by the lease of its content when there is one.
 
     Args:
         name: One of DRIVERS; None: overlayfs where the file system takes it, else native.
+        sync: Whether commits wait until the files are on the device.
     Raises:
         InvalidArgument: Another name.
     """
@@ -35,4 +36,4 @@ def open_snapshotter(metadata: Metadata, name: str | None) -> Snapshotter:
         raise InvalidArgument(f"snapshotter {name[:60]!a}: want {' or '.join(DRIVERS)}")
     content = metadata.content
     records = SnapshotRecords(content.database, content.visibility, snapshotter=name, now=metadata.now)
-    return driver(os.path.join(folder, name), records)
+    return driver(os.path.join(folder, name), records, sync=sync)

@@ -10,6 +10,7 @@ from distore._internal.oserrors import translate, translated
 from distore.content.rules import check_labels
 from distore.errors import FailedPrecondition, Unavailable
 from distore.snapshots import filetree
+from distore.snapshots.durability import UNSYNCED, boot_id
 from distore.snapshots.folders import Folders
 from distore.snapshots.snapshotter import Kind
 
@@ -27,12 +28,15 @@ class Driver(ABC):
     Args:
         folder: Where the files lie: ROOT/snapshots/NAME.
         records: Of one namespace.
+        sync: Whether a commit waits until the files are on the device. Without that its label UNSYNCED
+            tells who looks after a restart that they may not be whole.
     """
 
     name: ClassVar[str]
 
-    def __init__(self, folder: str, records: Records) -> None:
+    def __init__(self, folder: str, records: Records, *, sync: bool = True) -> None:
         self._records = records
+        self._sync = sync
         self._folders = Folders(folder)
 
     # What a subclass adds
@@ -100,10 +104,13 @@ class Driver(ABC):
         record = self._records.check_commit(name, key, parent=parent, labels=labels or {})
         with translated(f"snapshot {key}"):
             # The order is the contract (docs/formats/store.md#snapshots): files, then the record.
-            files = self._folders.files(record.id)
-            fsops.sync_file_system(files)
+            files, labels = self._folders.files(record.id), dict(labels or {})
+            if self._sync:
+                fsops.sync_file_system(files)
+            else:
+                labels[UNSYNCED] = boot_id()
             usage = filetree.usage(files)
-            self._records.commit(name, key, parent=parent, labels=labels or {}, usage=usage)
+            self._records.commit(name, key, parent=parent, labels=labels, usage=usage)
             self._folders.drop_work(record.id)
 
     def remove(self, key: str, /) -> None:

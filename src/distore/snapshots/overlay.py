@@ -31,8 +31,8 @@ class Overlay(Driver):
 
     name: ClassVar[str] = "overlayfs"
 
-    def __init__(self, folder: str, records: Records) -> None:
-        super().__init__(folder, records)
+    def __init__(self, folder: str, records: Records, *, sync: bool = True) -> None:
+        super().__init__(folder, records, sync=sync)
         self._noted: bytes | None = None
 
     # Stacked

@@ -47,11 +47,14 @@ class UnpackOptions:
     Args:
         platforms: Which images of an index.
         snapshotter: ``overlayfs`` or ``native``; None: the best that there is.
+        sync: Whether a snapshot is committed only once its files are on the device. If not, those that
+            a restart of the machine found are unpacked again.
         workers: Layers at once.
     """
 
     platforms: tuple[Platform, ...]
     snapshotter: str | None = None
+    sync: bool = True
     workers: int = WORKERS
 
 

@@ -20,6 +20,7 @@ def place_of(
     metadata: Metadata,
     *,
     snapshotter: str | None,
+    sync: bool,
     check: Callable[[], None],
     sleep: Callable[[float], None],
 ) -> Place:
@@ -27,6 +28,7 @@ def place_of(
 
     Args:
         snapshotter: ``overlayfs`` or ``native``; None: the best that there is.
+        sync: Whether a snapshot is committed only once its files are on the device.
         check: Raises to stop the work.
         sleep: Waits that many seconds; raises as ``check`` does.
     Raises:
@@ -35,7 +37,7 @@ def place_of(
     content = metadata.content
     return Place(
         content=content,
-        snapshotter=metadata.snapshotter(snapshotter),
+        snapshotter=metadata.snapshotter(snapshotter, sync=sync),
         options=own_options(),
         locks=os.path.join(content.root, _LOCKS),
         namespace=content.namespace,

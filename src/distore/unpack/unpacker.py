@@ -13,8 +13,9 @@ from distore._internal import filelock, fsops
 from distore._internal.oserrors import translated
 from distore.diff.applyupper import apply_upper, settle_upper
 from distore.diff.compression import BlobInput, Decompressed
-from distore.errors import AlreadyExists, DistoreError, NotFound
+from distore.errors import AlreadyExists, DataLoss, DistoreError, FailedPrecondition, NotFound
 from distore.oci.digest import Digest
+from distore.snapshots.durability import is_suspect
 from distore.snapshots.snapshotter import Snapshotter, Stacked
 from distore.unpack.chainid import chain_ids
 from distore.unpack.layer import LayerDone, Teller, apply_layer, check_diff_id
@@ -317,11 +318,22 @@ class Unpacker:
     # What both need
 
     def _is_there(self, chain: Digest) -> bool:
+        """Whether a chain is committed; one that a restart may have damaged is removed."""
+        snapshotter = self._place.snapshotter
         try:
-            self._place.snapshotter.stat(chain)
+            info = snapshotter.stat(chain)
         except NotFound:
             return False
-        return True
+        if not is_suspect(info):
+            return True
+        try:
+            snapshotter.remove(chain)
+        except FailedPrecondition as error:
+            raise DataLoss(
+                f"snapshot {chain}: was not synced before the machine stopped, so it may not be whole;"
+                f" dist snapshots rm removes it and what lies on it ({error})"
+            ) from error
+        return False
 
     def _put(self, one: _Layer, state: _State) -> None:
         with self._changed:

@@ -45,14 +45,16 @@ class World:
     def snapshots(self) -> Snapshotter:
         return self.metadata.snapshotter(self.driver)
 
-    def place(self, stop: threading.Event | None = None) -> Place:
+    def place(self, stop: threading.Event | None = None, *, sync: bool = True) -> Place:
         ended = stop or threading.Event()
 
         def check() -> None:
             if ended.is_set():
                 raise Cancelled("stopped")
 
-        return place_of(self.metadata, snapshotter=self.driver, check=check, sleep=lambda _: check())
+        return place_of(
+            self.metadata, snapshotter=self.driver, sync=sync, check=check, sleep=lambda _: check()
+        )
 
     def image(self, layers: list[bytes], *, wrong: int | None = None) -> ImageLayers:
         """An image of plain tar files; the DiffID of one may be wrong."""
@@ -307,3 +309,32 @@ def test_the_same_layer_twice_is_two_snapshots(stacked: World) -> None:
 
     assert [one.how for one in done] == ["unpacked", "unpacked"]
     assert len(stacked.names()) == 2
+
+
+def test_what_was_not_synced_before_a_restart_is_unpacked_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = world.take()
+    unpacker = Unpacker(world.place(sync=False), image)
+    unpacker.all_arrived()
+    run(unpacker)
+    assert {one.how for one in unpack(world, image)} == {"present"}
+
+    monkeypatch.setattr("distore.snapshots.durability.boot_id", lambda: "another")
+
+    assert {one.how for one in unpack(world, image)} == {"unpacked"}
+    assert {one.how for one in unpack(world, image)} == {"present"}
+
+
+def test_what_was_not_synced_and_carries_others_is_told_of(
+    stacked: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = stacked.take()
+    unpacker = Unpacker(stacked.place(sync=False), image)
+    unpacker.all_arrived()
+    run(unpacker)
+    stacked.snapshots.prepare("mine", image.chain_id)
+    monkeypatch.setattr("distore.snapshots.durability.boot_id", lambda: "another")
+
+    with pytest.raises(DataLoss, match=r"was not synced before the machine stopped.*mine lies on it"):
+        unpack(stacked, image)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from distore.cli import flags
+from distore.cli import flags, unpacked
 
 if TYPE_CHECKING:
     import argparse
@@ -37,6 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--snapshotter", metavar="NAME", help="overlayfs or native, for --unpack (default: as dist unpack)"
     )
+    unpacked.add_sync(parser)
     flags.add_transfer(parser)
     flags.add_registry(parser)
 
@@ -52,8 +53,9 @@ def run(args: argparse.Namespace, app: App, out: Output) -> None:
     options = flags.copy_options(args)
     if args.unpack:
         options = replace(options, unpack=_unpack_options(args))
-    elif args.snapshotter:
-        raise InvalidArgument("pull: --snapshotter goes with --unpack")
+    elif args.snapshotter or args.no_sync:
+        flag = "--snapshotter" if args.snapshotter else "--no-sync"
+        raise InvalidArgument(f"pull: {flag} goes with --unpack")
     for text in args.reference:
         try:
             reference = Reference.parse(text)
@@ -76,4 +78,5 @@ def _unpack_options(args: argparse.Namespace) -> UnpackOptions:
     return UnpackOptions(
         platforms=flags.chosen_platforms(args) or (this_platform(),),
         snapshotter=flags.snapshotter(args.snapshotter),
+        sync=not args.no_sync,
     )

@@ -31,6 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "image", nargs="+", help="an image of the store, or the digest of a manifest or index"
     )
     unpacked.add_flags(parser)
+    unpacked.add_sync(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")
 
 
