@@ -501,12 +501,8 @@ def test_a_terminal_is_handed_on(request: pytest.FixtureRequest, runtime: str, w
     dist: Dist = request.getfixturevalue(who)
     script = 'tty; echo up; read line; stty size; echo "<$line $TERM>"; exit 5'
 
-    def type_in(fd: int) -> None:
-        time.sleep(0.2)
-        os.write(fd, b"hello\n")
-
     words = dist.words("run", "--tty", "--quiet", "--runtime", runtime, "box:1", "sh", "-c", script)
-    code, shown = on_terminal(words, type_in)
+    code, shown = on_terminal(words, lambda fd: assert_written(fd, b"hello\n"))
 
     assert code == 5, shown
     assert "33 77" in shown
@@ -516,31 +512,42 @@ def test_a_terminal_is_handed_on(request: pytest.FixtureRequest, runtime: str, w
 
 def test_the_size_of_the_terminal_follows(dist: Dist) -> None:
     runtime = program("runc")  # crun 1.8 does not look at it again
-    script = "echo up; i=0; while test $i -lt 100; do stty size; i=$((i+1)); sleep 0.05; done"
+    loop = (
+        'i=0; while test $i -lt 400; do test "$(stty size)" = "44 99" && exit 6; sleep 0.05; i=$((i+1)); done'
+    )
+    script = f"echo up; {loop}"
 
     def resize(fd: int) -> None:
-        time.sleep(0.3)
         fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", 44, 99, 0, 0))
-        time.sleep(0.5)
-        os.write(fd, b"\x03")
 
     words = dist.words("run", "--tty", "--quiet", "--runtime", runtime, "box:1", "sh", "-c", script)
     code, shown = on_terminal(words, resize)
 
-    assert "44 99" in shown
-    assert code == 130  # the shell in there was interrupted by the terminal's own key
+    assert code == 6, shown
+
+
+def test_the_keys_of_the_terminal_are_those_of_the_container(dist: Dist, runtime: str) -> None:
+    script = "trap 'exit 30' INT; echo up; while :; do sleep 0.05; done"
+
+    words = dist.words("run", "--tty", "--quiet", "--runtime", runtime, "box:1", "sh", "-c", script)
+    code, shown = on_terminal(words, lambda fd: assert_written(fd, b"\x03"))
+
+    assert code == 30, shown
+
+
+def assert_written(fd: int, data: bytes) -> None:
+    assert os.write(fd, data) == len(data)
 
 
 def test_ctrl_c_arrives_once(dist: Dist, runtime: str) -> None:
-    loop = "i=0; while test $i -lt 20; do sleep 0.05; i=$((i+1)); done"
+    # Long enough behind the first one for a second one to come.
+    loop = (
+        "while test $n = 0; do sleep 0.05; done; i=0; while test $i -lt 10; do sleep 0.05; i=$((i+1)); done"
+    )
     script = f"n=0; trap 'n=$((n+1)); echo int $n' INT; echo up; {loop}"
 
-    def interrupt(fd: int) -> None:
-        time.sleep(0.2)
-        os.write(fd, b"\x03")
-
     words = dist.words("run", "--quiet", "--runtime", runtime, "box:1", "sh", "-c", script)
-    code, shown = on_terminal(words, interrupt)
+    code, shown = on_terminal(words, lambda fd: assert_written(fd, b"\x03"))
 
     assert code == 0, shown
     assert "int 1" in shown
