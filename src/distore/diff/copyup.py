@@ -6,6 +6,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, Final
 
+from distore._internal.holes import stretches
 from distore.diff.entry import write
 
 if TYPE_CHECKING:
@@ -43,8 +44,14 @@ def copy_up(below: Below, layer: int, path: bytes, root: Root, maker: Maker) -> 
 def _copy_file(source: int, folder: int, base: bytes, info: os.stat_result, maker: Maker) -> None:
     fd = os.open(base, _NEW, 0o600, dir_fd=folder)
     try:
-        while data := os.read(source, _PIECE):
-            write(fd, memoryview(data))
+        for start, end in stretches(source, info.st_size):  # a file of one hole may be larger than the disk
+            os.lseek(source, start, os.SEEK_SET)
+            os.lseek(fd, start, os.SEEK_SET)
+            left = end - start
+            while left and (data := os.read(source, min(_PIECE, left))):
+                write(fd, memoryview(data))
+                left -= len(data)
+        os.ftruncate(fd, info.st_size)
         maker.copy(f"/proc/self/fd/{source}", fd, info)
     finally:
         os.close(fd)

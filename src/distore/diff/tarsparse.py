@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MAX_MAP: Final = 131_072  # pieces of one member
 MAX_ZEROS: Final = 8 * 1024 * 1024 * 1024  # bytes of all holes of a layer, where they are read as zeros
+_LARGEST: Final = (1 << 63) - 1  # bytes of a file that a system can have
 _BLOCK: Final = 512
 _OLD: Final = b"S"
 _PAIR: Final = 24  # bytes of an offset and a size in the old format
@@ -170,7 +171,7 @@ def _checked(numbers: list[bytes], size: bytes, stored: int, subject: str) -> Sp
         if offset < end:
             raise _damaged(subject)
         end, total = offset + length, total + length
-    if end > int(size) or total != stored:
+    if end > int(size) or int(size) > _LARGEST or total != stored:
         raise _damaged(subject)
     return Sparse(pieces=pieces, size=int(size), stored=stored)
 

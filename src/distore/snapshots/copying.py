@@ -8,6 +8,7 @@ import stat
 from typing import TYPE_CHECKING, Final
 
 from distore._internal import fsops
+from distore._internal.holes import stretches
 from distore.snapshots.filetree import changed, entries, open_folder
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ class Copy:
         os.ftruncate(target, there.st_size)
         if not there.st_blocks:
             return
-        for start, end in _stretches(source, there.st_size):
+        for start, end in stretches(source, there.st_size):
             _copy_range(source, target, start, end)
 
 
@@ -166,22 +167,6 @@ def _listed(file: int | str) -> list[str]:
         if error.errno == errno.EOPNOTSUPP:
             return []
         raise
-
-
-def _stretches(fd: int, size: int) -> list[tuple[int, int]]:
-    """Where a file has bytes, from (inclusive) and to (exclusive)."""
-    found: list[tuple[int, int]] = []
-    end = 0
-    while end < size:
-        try:
-            start = os.lseek(fd, end, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno == errno.ENXIO:  # a hole to the end
-                return found
-            return [(0, size)]  # the file system does not tell
-        end = os.lseek(fd, start, os.SEEK_HOLE)
-        found.append((start, min(end, size)))
-    return found
 
 
 def _copy_range(source: int, target: int, start: int, end: int) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.unit.diff.applied_trees import lay, layer, member
+from tests.unit.diff.applied_uppers import stacked
 
 from distore.diff import tarsparse
 from distore.diff.overlaytar import LayerTar, merged
@@ -156,6 +157,27 @@ def test_a_file_larger_than_any_file_system_has_is_refused(tmp_path: Path, form:
     else:
         with pytest.raises(DistoreError, match="layer: 'f': "):
             lay(tmp_path, data)
+
+
+@pytest.mark.parametrize("size", [1 << 63, 10**19 - 1])
+@pytest.mark.parametrize("form", ["0.0", "0.1", "1.0"])
+def test_a_size_that_no_system_can_count_to_is_damage(tmp_path: Path, form: str, size: int) -> None:
+    with pytest.raises(DataLoss, match="layer: damaged: bad map of a sparse member"):
+        lay(tmp_path, layer(FORMATS[form]([(0, 0)], size, b"")))
+
+
+def test_a_link_to_a_file_of_holes_below_copies_no_holes(tmp_path: Path) -> None:
+    size = 1 << 42
+    below = layer(v10([(0, 3), (MIB, 7), (size, 0)], size, DATA))
+
+    upper, _ = stacked(tmp_path, [below, layer(member("l", tarfile.LNKTYPE, "f"))], alone=False)
+
+    info = (upper / "l").stat()
+    assert (info.st_size, info.st_nlink) == (size, 2)
+    assert info.st_blocks * 512 < MIB
+    with open(upper / "f", "rb") as file:
+        assert file.read(3) == b"abc"
+        assert os.pread(file.fileno(), 9, MIB - 1) == b"\0defghij\0"
 
 
 def test_zeros_have_a_limit_where_there_are_no_holes(monkeypatch: pytest.MonkeyPatch) -> None:

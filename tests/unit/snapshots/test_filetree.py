@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from distore._internal import fsops
-from distore.snapshots import copying, filetree
+from distore._internal.holes import stretches
+from distore.snapshots import filetree
 from distore.snapshots.copying import copy_tree
 from distore.testing.snapshot_contents import described, make_odd_files
 
@@ -148,7 +149,7 @@ def test_a_file_system_that_tells_no_holes_is_read_whole(
 
     monkeypatch.setattr(os, "lseek", lseek)
 
-    assert copying._stretches(fd, 10) == [(0, 10)]
+    assert stretches(fd, 10) == [(0, 10)]
     os.close(fd)
 
 
