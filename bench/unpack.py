@@ -1,7 +1,8 @@
 """How long until an image is files, out of a store and out of a registry, beside umoci, tar, ctr and podman?
 
 ``--rounds N`` runs of each (3), ``--scale F`` to make the images smaller, ``--only one|large|pull``,
-``--images DIR`` keeps the images there (making them takes minutes) and takes those that it finds.
+``--match TEXT`` for the commands that have it in their names, ``--images DIR`` to keep the images there
+(making them takes minutes) and to take those that it has.
 """
 
 from __future__ import annotations
@@ -268,8 +269,14 @@ def image_in(folder: Path, name: str, files: Sequence[int]) -> peers.Image:
     return peers.Image(name=name, folder=folder, blobs=tuple(found))
 
 
-def measure_all(base: Path, images: Path, rounds: int, scale: float, parts: Sequence[str]) -> None:
+def measure_all(base: Path, args: argparse.Namespace) -> None:
+    images, parts, rounds, scale = args.images or base, args.only or PARTS, args.rounds, args.scale
     after = f"{rounds} alternating runs"
+
+    def compared(found: Mapping[str, Contender]) -> dict[str, list[Cost]]:
+        wanted = [name for name in found if any(text in name for text in args.match or [""])]
+        return alternate({name: found[name] for name in wanted}, base, rounds)
+
     for part, name, sizes in (("one", "one", ONE), ("large", "large", LARGE)):
         if part not in parts and not (part == "large" and "pull" in parts):
             continue
@@ -277,11 +284,10 @@ def measure_all(base: Path, images: Path, rounds: int, scale: float, parts: Sequ
         image = image_in(images / f"{name}-{scale:g}", name, files)
         what = f"{image.size / MB:,.0f} MB in {len(files)} layers, {sum(files) / MB:,.0f} MB of files"
         if part in parts:
-            costs = alternate(Unpacking(image=image).contenders(), base, rounds)
-            show(f"Unpack of {what}, {after}", costs)
+            show(f"Unpack of {what}, {after}", compared(Unpacking(image=image).contenders()))
         if part == "large" and "pull" in parts:
             with registry_with(image, base) as pulling:
-                show(f"Pull and unpack of {what}, {after}", alternate(pulling.contenders(), base, rounds))
+                show(f"Pull and unpack of {what}, {after}", compared(pulling.contenders()))
 
 
 @contextmanager
@@ -296,6 +302,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--scale", type=float, default=1, metavar="F")
     parser.add_argument("--only", choices=PARTS, action="append", metavar="PART")
+    parser.add_argument("--match", action="append", metavar="TEXT")
     parser.add_argument("--images", type=Path, metavar="DIR")
     args = parser.parse_args()
     if absent := [program for program in NEEDED if shutil.which(program) is None]:
@@ -305,8 +312,7 @@ def main() -> None:
         print("unpack is left out: owners and overlays need root", file=sys.stderr)
         return
     with measure.scratch() as folder:
-        base = Path(folder)
-        measure_all(base, args.images or base, args.rounds, args.scale, args.only or PARTS)
+        measure_all(Path(folder), args)
 
 
 if __name__ == "__main__":
