@@ -204,6 +204,7 @@ class _Layer(Laying):
 
     def _tell(self, path: bytes, meta: Meta, *, was_there: bool) -> None:
         if was_there and path not in self._folders:
+            self._keep(path)
             self._maker.drop_default_acl(self._root.folder(path))
         self._folders[path] = meta
         if was_there:
@@ -213,6 +214,7 @@ class _Layer(Laying):
         """A descriptor of a folder, to change names in it; its time is kept."""
         if folder in self._folders:
             return self._root.folder(folder)
+        self._keep(folder)
         fd = self._root.folder(folder)
         info = os.fstat(fd)
         self._folders[folder] = _Kept(info, self._maker.drop_default_acl(fd))
@@ -222,8 +224,11 @@ class _Layer(Laying):
         own = self._own
         if own is None:
             return
-        own.add(path)
+        if path not in own:
+            self._keep(path)
+            own.add(path)
         while folder not in own:
+            self._keep(folder)
             own.add(folder)
             folder = folder.rpartition(b"/")[0]
 

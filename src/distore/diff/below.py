@@ -37,7 +37,7 @@ class Below:
     def __init__(self, layers: Sequence[str], attributes: bytes) -> None:
         self._opaque = attributes + b"opaque"
         self._merged: dict[bytes, tuple[int, ...]] = {}
-        self._linked: dict[int, dict[int, list[bytes]]] = {}
+        self._linked: dict[int, dict[int, list[tuple[bytes, bytes]]]] = {}
         self.fds: list[int] = []
         try:
             for layer in layers:
@@ -98,7 +98,7 @@ class Below:
     def linked(self, layer: int, number: int) -> list[bytes]:
         """All paths in a layer of a file with more than one hard link, by its inode number."""
         if layer not in self._linked:
-            found: dict[int, list[bytes]] = {}
+            found: dict[int, list[tuple[bytes, bytes]]] = {}  # folder and name: these share the folder
             waiting = [b""]
             while waiting:
                 folder = waiting.pop()
@@ -109,9 +109,9 @@ class Below:
                         continue
                     info = self._stat(layer, path)
                     if info is not None and info.st_nlink > 1:
-                        found.setdefault(info.st_ino, []).append(path)
+                        found.setdefault(info.st_ino, []).append((folder, name))
             self._linked[layer] = found
-        return self._linked[layer].get(number, [])
+        return [join(folder, name) for folder, name in self._linked[layer].get(number, [])]
 
     def _names(self, layer: int, path: bytes) -> list[tuple[bytes, bool]]:
         fd = self.open(layer, path)

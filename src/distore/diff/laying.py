@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from distore._internal.oserrors import translate
 from distore.diff.ahead import ReadAhead
 from distore.diff.entry import Maker, write
-from distore.diff.overlaytar import OPAQUE, WHITEOUT
+from distore.diff.overlaytar import MAX_CHARACTERS, MAX_RECORDS, OPAQUE, WHITEOUT
 from distore.diff.safepath import Root
 from distore.diff.tarmember import FOLDER, MAX_NAME, Member, Meta, members, shown
 from distore.diff.tarsparse import Hole
@@ -27,6 +27,7 @@ _OPAQUE: Final = OPAQUE.encode()
 _RESERVED: Final = b".wh..wh."  # what aufs keeps for itself; nothing of it is part of the image
 _ASIDE: Final = _RESERVED + b"distore"  # so that no layer can have it
 _OWNER: Final = 0o700
+_RECORD: Final = 128  # bytes in memory of a record, beside its own
 
 
 def open_root(path: str, options: ApplyOptions, subject: str) -> Root:
@@ -50,6 +51,8 @@ class Laying(ABC):
         self._maker = Maker(options, subject)
         self._left = options.max_entries
         self._most = options.max_entries
+        self._names = MAX_CHARACTERS  # bytes of names that may still be kept
+        self._records = MAX_RECORDS  # and of what folders say about themselves
         self._file = -1
         self._meta = UNTOLD
         self._has_holes = False
@@ -89,6 +92,8 @@ class Laying(ABC):
         if self._left < 0:
             raise ResourceExhausted(f"{self._subject}: more than {self._most} members")
         self.at = f"{self._subject}: {shown(member.name)}"
+        if member.kind == FOLDER and member.meta.records:
+            self._keep_records(member.meta)
         head, _, base = member.name.encode("utf-8", "surrogateescape").rpartition(b"/")
         if _WHITEOUT in head and self._is_reserved(head):
             return
@@ -126,6 +131,17 @@ class Laying(ABC):
     def _remove(self, path: bytes) -> None:
         """Remove what is in the place of something else, if there is anything."""
 
+    def _keep(self, path: bytes) -> None:
+        """A path stays in memory until the end of the layer."""
+        self._names -= len(path)
+        if self._names < 0:
+            raise ResourceExhausted(f"{self._subject}: has names of over {MAX_CHARACTERS} characters")
+
+    def _keep_records(self, meta: Meta) -> None:
+        self._records -= sum(len(key) + len(value) + _RECORD for key, value in meta.records)
+        if self._records < 0:
+            raise ResourceExhausted(f"{self._subject}: its folders have over {MAX_RECORDS} bytes of records")
+
     def _lay_whiteout(self, head: bytes, base: bytes) -> None:
         if base == _OPAQUE:
             self._hide_all(head)
@@ -158,6 +174,7 @@ class Laying(ABC):
         if len(path) >= MAX_NAME:  # nobody could open it; a short name gets here through a link
             raise ResourceExhausted(f"{self.at} makes a path of over {MAX_NAME - 1} bytes")
         os.mkdir(path.rpartition(b"/")[2], _OWNER, dir_fd=fd)
+        self._keep(path)
 
     def _link(self, target: bytes, path: bytes) -> None:
         """A hard link to a real path, in the place of whatever has its name."""

@@ -182,6 +182,7 @@ class UpperLaying(Laying):
         """Hide a name."""
         parent, _, base = path.rpartition(b"/")
         os.mknod(base, stat.S_IFCHR, os.makedev(0, 0), dir_fd=self._root.folder(parent))
+        self._keep(path)
         self.open.whiteouts.add(path)
         self._real.clear()  # it may hide a link of lower layers that a name led through
 
@@ -230,7 +231,9 @@ class UpperLaying(Laying):
         mode = self._look(path)
         if mode == _UNKNOWN:
             self._passed.append(path)
-            self.open.assumed.add(path)
+            if path not in self.open.assumed:
+                self._keep(path)
+                self.open.assumed.add(path)
             return stat.S_IFDIR
         return mode
 

@@ -16,6 +16,7 @@ from tests.unit.diff.applied_trees import lay, layer, member, with_records
 from tests.unit.diff.applied_uppers import lay_upper, settle
 from tests.unit.diff.overlay_layers import stacks, tar_of
 
+from distore.diff import laying
 from distore.diff.compression import Decompressed
 from distore.diff.entry import ApplyOptions, Devices
 from distore.diff.tarheader import summed
@@ -258,6 +259,49 @@ def test_names_without_end_are_stopped_at_their_limit(place: Path, way: str) -> 
     said = attempt(place, [layer(*(member(f"f{number}") for number in range(101)))], way, options)
 
     assert said == "layer: more than 100 members"
+
+
+@ways
+def test_what_folders_say_of_themselves_has_a_limit(
+    place: Path, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(laying, "MAX_RECORDS", 10_000)
+    told = {b"comment": b"x" * 900}
+
+    said = attempt(place, [layer(*(with_records(member(f"d{n}", FOLDER), told) for n in range(10)))], way)
+
+    assert said == "layer: its folders have over 10000 bytes of records"
+
+
+LONG = "/".join(["n" * 200] * 10)
+MANY = range(40)
+
+
+@ways
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [member(f"l/d{n}", FOLDER) for n in MANY],
+        [member(f"l/.wh.w{n}") for n in MANY],
+        [member(f"l/w{n}") for n in MANY],
+        [member(f"l/w{n}/f") for n in MANY],
+    ],
+    ids=["folders", "whiteouts", "files", "folders nobody tells of"],
+)
+def test_names_that_are_kept_have_a_limit_however_short_they_are_spelled(
+    place: Path, way: str, parts: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(laying, "MAX_CHARACTERS", 50_000)
+    below = [
+        layer(*(member(f"{LONG}/w{n}", data=b"x") for n in range(start, start + 10))) for start in (0, 10)
+    ]
+    data = layer(with_records(member("l", LINK, "x"), {b"linkpath": LONG.encode()}), *parts)
+
+    said = attempt(place, [*below, data], way)
+
+    # Of files the form for overlayfs keeps no names, nor of whiteouts of nothing the other one.
+    assert said in ("", "layer: has names of over 50000 characters")
+    assert said or (way, parts[0][:100].rstrip(b"\0")) in {("alone", b"l/w0"), ("over", b"l/.wh.w0")}
 
 
 @ways
