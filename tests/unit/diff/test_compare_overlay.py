@@ -58,6 +58,22 @@ def without_root_time(folder: Path) -> dict[bytes, tuple[object, ...]]:
     return {name: told[:2] + told[3:] if name == b"" else told for name, told in found.items()}
 
 
+def assert_shown(ours: Path, merged: Path) -> None:
+    """The same trees; but for names of one file that overlayfs shows as files of their own.
+
+    It cannot tell a name that was copied up, and is as it was, from one that was made anew like it:
+    neither makes a layer, so that what was one file below is one file again.
+    """
+    found, wanted = without_root_time(ours), without_root_time(merged)
+    assert {name: told[:-1] for name, told in found.items()} == {
+        name: told[:-1] for name, told in wanted.items()
+    }
+    for name, told in wanted.items():
+        links, there = told[-1], found[name][-1]
+        assert isinstance(links, list) and isinstance(there, list)
+        assert set(links) <= set(there), name
+
+
 @may_stack
 @pytest.mark.slow
 @given(pairs(), trees())
@@ -69,12 +85,12 @@ def test_layers_out_of_uppers_give_what_overlayfs_shows(pair: tuple[Thing, Thing
         with stacked(top, 1, base) as (first, merged):
             turn(merged, *pair)
             lay(plain, layer_of(first, base))
-            assert without_root_time(plain) == without_root_time(merged)
+            assert_shown(plain, merged)
         with stacked(top, 2, first, base) as (second, merged):
             turn(merged, pair[1], last)
             subprocess.run(["cp", "-a", plain, top / "other"], check=True)
             lay(plain, layer_of(second, first, base))
-            assert without_root_time(plain) == without_root_time(merged)
+            assert_shown(plain, merged)
             lay(top / "other", layer_over(merged, first, base))
             assert without_root_time(top / "other") == without_root_time(merged)
 
