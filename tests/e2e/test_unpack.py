@@ -26,11 +26,26 @@ FILES = [
     {"etc/name": b"two"},
     {"etc/.wh.name": b"", "etc/new": b"3"},
 ]
+FOREIGN = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+URL = "http://127.0.0.1:9/layer"
 pytestmark = pytest.mark.slow
 
 
-def served(registry: FakeRegistry, layers: list[bytes], *, wrong: int | None = None) -> str:
-    """An image of plain tar files in a registry; what to pull."""
+def served(
+    registry: FakeRegistry,
+    layers: list[bytes],
+    *,
+    wrong: int | None = None,
+    foreign: int | None = None,
+    document: int | None = None,
+) -> str:
+    """An image of plain tar files in a registry; what to pull.
+
+    Args:
+        wrong: The layer of which the config promises something else.
+        foreign: The one that only its URL has.
+        document: The one that is the manifest of another image.
+    """
     diff_ids = [Digest.of(b"else" if number == wrong else data) for number, data in enumerate(layers)]
     config = {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": diff_ids}}
 
@@ -38,13 +53,19 @@ def served(registry: FakeRegistry, layers: list[bytes], *, wrong: int | None = N
         digest = registry.put("library/app", data)
         return Descriptor(media_type=media_type, digest=digest, size=len(data)).to_json()
 
-    document = {
+    described = [put(packed(data), mediatypes.OCI_LAYER_GZIP) for data in layers]
+    manifest = {
         "schemaVersion": 2,
         "mediaType": mediatypes.OCI_MANIFEST,
         "config": put(json.dumps(config).encode(), mediatypes.OCI_CONFIG),
-        "layers": [put(packed(data), mediatypes.OCI_LAYER_GZIP) for data in layers],
+        "layers": described,
     }
-    registry.tag("library/app", "1", json.dumps(document).encode(), mediatypes.OCI_MANIFEST)
+    if document is not None:
+        other = registry.tag("library/app", "0", json.dumps(manifest | {"layers": []}).encode())
+        described[document] = other.to_json()
+    if foreign is not None:
+        described[foreign] |= {"digest": Digest.of(b"foreign"), "mediaType": FOREIGN, "urls": [URL]}
+    registry.tag("library/app", "1", json.dumps(manifest).encode(), mediatypes.OCI_MANIFEST)
     return f"{registry.address}/library/app:1"
 
 
@@ -127,6 +148,19 @@ def test_a_pull_whose_layer_is_wrong_has_no_name_and_no_half_snapshot(
     assert b"config promises" in done.stderr
     assert dist("images", "-q").stdout == b""
     assert not [one for one in dist("snapshots", "ls", "-q").stdout.split() if one.startswith(b"extract")]
+
+
+@pytest.mark.timeout(30)
+def test_a_pull_does_not_wait_for_what_never_arrives(dist: Dist, registry: FakeRegistry) -> None:
+    layers = [tar_of(files) for files in FILES]
+
+    foreign = dist("pull", "--unpack", served(registry, layers, foreign=1))
+    document = dist("pull", "--unpack", served(registry, layers, document=1))
+
+    assert foreign.returncode == 11
+    assert b"is not in the store, only to be had from 'http://127.0.0.1:9/layer'; dist pull" in foreign.stderr
+    assert document.returncode == 14
+    assert document.stderr.endswith(b": not a tar file\n")
 
 
 def test_a_snapshotter_goes_with_unpack(dist: Dist) -> None:

@@ -63,6 +63,10 @@ class Beside(Protocol):
         """A blob is in the store."""
         ...
 
+    def all_arrived(self) -> None:
+        """No more blobs arrive; raises when it cannot be done without one that did not."""
+        ...
+
     def work(self, emit: Callable[[Event], None], /) -> None:
         """One worker, until all is done; raises what ends the pull, too."""
         ...
@@ -174,6 +178,7 @@ def _gathered(
             emit(event)
 
         crew.work(told)
+        beside.all_arrived()
 
     loops = iter([*(bring for _ in range(workers)), *(beside.work for _ in range(beside.workers))])
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from distore._internal.pool import gather
 from distore.content.store import Manager
+from distore.errors import NotFound
+from distore.images.children import is_elsewhere
 from distore.transfer.pace import Stop
 from distore.transfer.progress import Finished, Planned, Resolved, Unpacked, Unpacking
 from distore.transfer.storesink import add_labels
@@ -86,7 +88,7 @@ class ImagesUnpack:
         """Find the images, whose manifests are in the store; the bytes of their layers.
 
         Raises:
-            NotFound: Nothing for a platform.
+            NotFound: Nothing for a platform, or a layer that no pull brings is not in the store.
             FailedPrecondition: An artifact.
         """
         found = {}
@@ -94,6 +96,9 @@ class ImagesUnpack:
             manifest, document = find_manifest(self._place.content, root, platform, subject=self._subject)
             found[manifest.digest] = (manifest, document)
         self._found = list(found.values())
+        for _, document in self._found:
+            for layer in filter(is_elsewhere, document.layers):
+                self._look_up(layer)
         return sum(layer.size for _, document in self._found for layer in document.layers)
 
     def arrived(self, digest: Digest) -> None:
@@ -103,6 +108,30 @@ class ImagesUnpack:
             for unpacker in self._unpackers.values():
                 unpacker.arrived(digest)
             self._changed.notify_all()
+
+    def all_arrived(self) -> None:
+        """No more blobs arrive.
+
+        Raises:
+            NotFound: Some did not; names one.
+        """
+        for _, document in self._found:
+            for blob in (document.config, *document.layers):
+                if blob.digest not in self._arrived:
+                    self._look_up(blob)
+
+    def _look_up(self, blob: Descriptor) -> None:
+        """One that may be there, though nobody told of it: a layer that only its own URLs have, or one
+        that the same image has as a document."""
+        try:
+            self._place.content.info(blob.digest)
+        except NotFound as error:
+            where = f", only to be had from {blob.urls[0][:200]!a}" if blob.urls else ""
+            raise NotFound(
+                f"{self._subject}: layer {blob.digest} is not in the store{where}; dist pull without --unpack"
+                " brings what there is"
+            ) from error
+        self.arrived(blob.digest)
 
     def missing(self) -> int:
         """Bytes of layers, as they are stored, that are to be unpacked; every config has arrived."""
