@@ -1,4 +1,4 @@
-"""ReadAhead: an Input that is read, and hashed, in a thread of its own."""
+"""ReadAhead: an Input that is read, and hashed, in a thread of its own where the system gives one."""
 
 from __future__ import annotations
 
@@ -36,13 +36,20 @@ class ReadAhead:
         self._free: SimpleQueue[memoryview | None] = SimpleQueue()
         self._full: SimpleQueue[tuple[memoryview, int] | BaseException | None] = SimpleQueue()
         self._is_whole = False
+        self._total = 0
         self.size = 0
         for _ in range(_BUFFERS):
             self._free.put(memoryview(bytearray(CHUNK)))
-        self._thread = Thread(target=self._read, name="distore-layer", daemon=True)
-        self._thread.start()
+        self._thread: Thread | None = Thread(target=self._read, name="distore-layer", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:  # the system gives no more of them
+            self._thread = None
 
     def __iter__(self) -> Iterator[memoryview]:
+        if self._thread is None:
+            yield from self._beside_nobody()
+            return
         while (got := self._full.get()) is not None:
             if isinstance(got, BaseException):
                 raise got
@@ -65,20 +72,33 @@ class ReadAhead:
     def close(self) -> None:
         """Stop reading; the bytes that are being read come first."""
         self._free.put(None)
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _beside_nobody(self) -> Iterator[memoryview]:
+        buffer = self._free.get()
+        assert buffer is not None
+        while size := self._filled(buffer):
+            self.size += size
+            yield buffer[:size]
+        self._is_whole = True
+
+    def _filled(self, buffer: memoryview) -> int:
+        """How many bytes came next; 0 at the end."""
+        size = self._source.readinto(buffer) or 0
+        self._total += size
+        if self._total > self._limit:
+            raise ResourceExhausted(f"{self._subject}: unpacks to more than {self._limit} bytes")
+        self._hasher.update(buffer[:size])
+        return size
 
     def _read(self) -> None:
-        total = 0
         try:
             while (buffer := self._free.get()) is not None:
-                size = self._source.readinto(buffer) or 0
+                size = self._filled(buffer)
                 if not size:
                     self._full.put(None)
                     return
-                total += size
-                if total > self._limit:
-                    raise ResourceExhausted(f"{self._subject}: unpacks to more than {self._limit} bytes")
-                self._hasher.update(buffer[:size])
                 self._full.put((buffer, size))
         except BaseException as error:  # noqa: BLE001 - whoever takes the bytes gets it
             self._full.put(error)

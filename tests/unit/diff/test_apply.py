@@ -21,6 +21,7 @@ from distore.diff.tarmember import Meta
 from distore.errors import (
     FailedPrecondition,
     PermissionDenied,
+    ResourceExhausted,
 )
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root may do it")
@@ -230,3 +231,21 @@ def test_a_time_that_no_file_system_has_is_the_nearest_it_has(root: Path) -> Non
     lay(root, layer(member("a", pax_headers={"mtime": "9999999999999999999"})))
 
     assert (root / "a").stat().st_mtime > 2**32
+
+
+@pytest.mark.parametrize("data", [b"1" * 3_000_000, b""])
+def test_a_layer_is_read_where_the_system_gives_no_more_threads(
+    root: Path, data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(_self: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("threading.Thread.start", start)
+    plain = layer(member("f", data=data))
+
+    done = lay(root, plain)
+
+    assert (root / "f").read_bytes() == data
+    assert (done.diff_id, done.size) == (f"sha256:{hashlib.sha256(plain).hexdigest()}", len(plain))
+    with pytest.raises(ResourceExhausted, match="unpacks to more than 100 bytes"):
+        lay(root, plain, max_size=100)
