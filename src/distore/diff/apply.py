@@ -142,7 +142,7 @@ class _Layer(Laying):
 
     def _put_link(self, member: Member, path: bytes) -> None:
         head, _, source = member.link.encode("utf-8", "surrogateescape").rpartition(b"/")
-        folder = self._root.real(head, make=None) if source else None
+        folder = self._root.real(head, make=None, spend=self._spend) if source else None
         target = None if folder is None else join(folder, source)
         mode = None if target is None else self._root.kind(target)
         if target is None or mode is None or stat.S_ISDIR(mode):
@@ -150,7 +150,7 @@ class _Layer(Laying):
         self._link(target, path)
 
     def _hide(self, head: bytes, name: bytes) -> None:
-        folder = self._root.real(head, make=None)
+        folder = self._root.real(head, make=None, spend=self._spend)
         if folder is None or self._own is None:
             return
         path = join(folder, name)
@@ -164,7 +164,7 @@ class _Layer(Laying):
             self._hide_below(path)
 
     def _hide_all(self, head: bytes) -> None:
-        folder = self._root.real(head, make=None)
+        folder = self._root.real(head, make=None, spend=self._spend)
         if folder is not None and self._own is not None:
             self._hide_below(folder)
 
@@ -188,7 +188,7 @@ class _Layer(Laying):
         """The real path of the folder of a name, made as far as it is missing."""
         real = self._real.get(head)
         if real is None:
-            real = self._root.real(head, make=self._make_missing)
+            real = self._root.real(head, make=self._make_missing, spend=self._spend)
             assert real is not None
             if len(self._real) >= MAX_REMEMBERED:
                 self._real.clear()

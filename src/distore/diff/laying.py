@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from distore.diff.entry import ApplyOptions
 
 UNTOLD: Final = Meta(mode=0o755)  # of a folder that only the names in it tell of
+# Bytes of paths that are looked at, one by one, where links are on the way or folders are missing. Each
+# takes the system the longer the deeper it is: this is a minute or two.
+MAX_LOOKED: Final = 1 << 30
 MAX_REMEMBERED: Final = 65_536  # folders whose real path is kept
 _WHITEOUT: Final = WHITEOUT.encode()
 _OPAQUE: Final = OPAQUE.encode()
@@ -53,6 +56,7 @@ class Laying(ABC):
         self._most = options.max_entries
         self._names = MAX_CHARACTERS  # bytes of names that may still be kept
         self._records = MAX_RECORDS  # and of what folders say about themselves
+        self._looked = MAX_LOOKED
         self._file = -1
         self._meta = UNTOLD
         self._has_holes = False
@@ -136,6 +140,12 @@ class Laying(ABC):
         self._names -= len(path)
         if self._names < 0:
             raise ResourceExhausted(f"{self._subject}: has names of over {MAX_CHARACTERS} characters")
+
+    def _spend(self, size: int) -> None:
+        """A path of so many bytes is looked at."""
+        self._looked -= size
+        if self._looked < 0:
+            raise ResourceExhausted(f"{self._subject}: the links and folders in it take too long to follow")
 
     def _keep_records(self, meta: Meta) -> None:
         self._records -= sum(len(key) + len(value) + _RECORD for key, value in meta.records)

@@ -73,18 +73,21 @@ def follow(
     kind: Callable[[bytes], int | None],
     readlink: Callable[[bytes], bytes],
     make: Callable[[bytes], None] | None,
+    spend: Callable[[int], None],
+    known: bytes = b"",
 ) -> bytes | None:
     """The real path of a folder, links in it followed as if they were in the root of a system.
 
     Args:
         kind: What a name in a real path stands for, as in ``st_mode``; None: it is not there.
         readlink: Where a link leads.
-        make: As for ``Root.real``.
+        make, spend: As for ``Root.real``.
+        known: What the path begins with that is a real folder.
     Raises:
         FailedPrecondition: Too many links.
     """
-    at: list[bytes] = []
-    waiting = path.split(b"/")[::-1]
+    at = known.split(b"/") if known else []
+    waiting = path[len(known) :].split(b"/")[::-1]
     links = steps = 0
     while waiting:
         part, steps = waiting.pop(), steps + 1
@@ -94,6 +97,7 @@ def follow(
             del at[-1:]
             continue
         here = b"/".join((*at, part))
+        spend(len(here))
         mode = kind(here)
         if mode is not None and stat.S_ISLNK(mode):
             links += 1
@@ -207,18 +211,27 @@ class Root:
         except FileNotFoundError:
             return None
 
-    def real(self, path: bytes, *, make: Callable[[bytes], None] | None) -> bytes | None:
+    def real(
+        self,
+        path: bytes,
+        *,
+        make: Callable[[bytes], None] | None,
+        spend: Callable[[int], None] = lambda _size: None,
+    ) -> bytes | None:
         """The real path of a folder, links in it followed as if this were the root of a system.
 
         Args:
             make: Called with the real path of each folder on the way that is not there, or is no
                 folder, to make it; None: the answer is None then.
+            spend: Called with the bytes of each path that is looked at; raises when it was enough.
         Raises:
             FailedPrecondition, ResourceExhausted: Too many links, or too long.
         """
         if path in self._open or self._is_real(path):
             return path
-        return follow(path, kind=self.kind, readlink=self.readlink, make=make)
+        above = path.rpartition(b"/")[0]
+        known = above if above and self._is_real(above) else b""
+        return follow(path, kind=self.kind, readlink=self.readlink, make=make, spend=spend, known=known)
 
     def readlink(self, path: bytes) -> bytes:
         """Where the link of a real path leads."""

@@ -248,7 +248,15 @@ class UpperLaying(Laying):
             return head
         self._passed.clear()
         made = self._make_missing if make else None
-        real = follow(head, kind=self._kind, readlink=self._readlink, make=made)
+        above = head.rpartition(b"/")[0]
+        real = follow(
+            head,
+            kind=self._kind,
+            readlink=self._readlink,
+            make=made,
+            spend=self._spend,
+            known=above if above in self._folders else b"",
+        )
         # A link may lead through a folder and out of it again. The layer has no name in there, so that
         # nothing may be made of it; but whether it is there decides where the link leads.
         for path in self._passed:

@@ -305,6 +305,20 @@ def test_names_that_are_kept_have_a_limit_however_short_they_are_spelled(
 
 
 @ways
+@pytest.mark.parametrize("count", [3, 30])
+def test_links_are_not_followed_without_end(
+    place: Path, way: str, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(laying, "MAX_LOOKED", 200_000)
+    link = with_records(member("l", LINK, "x"), {b"linkpath": LONG.encode()})
+    parts = [member(f"{LONG}/f"), link, *(member(f"l/e{n}/f") for n in range(count))]
+
+    said = attempt(place, [layer(*parts)], way)
+
+    assert said == ("" if count == 3 else "layer: the links and folders in it take too long to follow")
+
+
+@ways
 def test_the_same_name_a_thousand_times_is_one(place: Path, way: str) -> None:
     parts = [member("d/f", data=b"%d" % number) for number in range(1000)]
     parts += [member("d/.wh..wh..opq"), member(".wh.d")] * 500

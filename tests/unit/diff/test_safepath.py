@@ -111,3 +111,12 @@ def test_removal_spares_what_links_point_to(root: Root, inside: Path) -> None:
     assert root.remove(b"usr") == []
     assert (inside.parent / "outside" / "kept").exists()
     assert [*inside.iterdir()] == []
+
+
+def test_what_is_looked_at_is_counted_from_the_folder_above(root: Root) -> None:
+    seen: list[int] = []
+
+    root.real(b"usr/bin", make=None, spend=seen.append)
+    root.real(b"usr/bin/new", make=None, spend=seen.append)
+
+    assert seen == [len(b"usr/bin/new")]
