@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from distore._internal import fsops
 from distore._internal.oserrors import translate, translated
 from distore.content.rules import check_labels
-from distore.errors import FailedPrecondition, Unavailable
+from distore.errors import DiskFull, FailedPrecondition, Unavailable
 from distore.snapshots import filetree
 from distore.snapshots.durability import UNSYNCED, boot_id
 from distore.snapshots.folders import Folders
@@ -118,7 +118,14 @@ class Driver(ABC):
         with translated(f"snapshot {key}"):
             if self._shown(record, self._parents(record)) in self._folders.used():
                 raise Unavailable(f"snapshot {key}: is mounted; unmount it first")
-            removed = self._records.remove(key)
+            try:
+                removed = self._records.remove(key)
+            except DiskFull:
+                if record.info.kind == Kind.COMMITTED:
+                    raise
+                # The files would stay, and the disk full: of one that nothing lies on they may go first.
+                self._folders.empty(record.id)
+                removed = self._records.remove(key)
             self._folders.remove(removed.id, used=self._folders.used())
 
     def walk(self, *filters: str) -> Iterator[Info]:

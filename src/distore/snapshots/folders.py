@@ -106,6 +106,20 @@ class Folders:
         finally:
             os.close(claim)
 
+    def empty(self, id: int) -> None:
+        """Remove the files of a snapshot that is about to go and still has its record; nobody has it
+        mounted. Nothing happens while somebody makes or removes it."""
+        claim = self._claimed(str(id))
+        if claim is None:
+            return
+        try:
+            gone = self._gone(id)
+            fsops.rename(self.files(id), gone)
+            _remove_tree(gone)
+            fsops.make_directory(self.files(id), _FILES_MODE)  # last: where the disk is full it needs room
+        finally:
+            os.close(claim)
+
     def drop_work(self, id: int) -> None:
         """Remove what overlayfs has worked in; it counts for nothing once the snapshot is committed."""
         claim = self._claimed(os.path.join(str(id), WORK))

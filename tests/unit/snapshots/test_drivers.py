@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,13 +11,14 @@ import pytest
 
 from distore import mount as mount_module
 from distore.content.local.store import LocalStore
-from distore.errors import DataLoss, InvalidArgument, Unavailable
+from distore.errors import DataLoss, DiskFull, InvalidArgument, Unavailable
 from distore.metadata.db import Metadata
 from distore.mount import Mount, Mounted, may_mount, mounting
 from distore.snapshots import inuse, overlay, probe
 from distore.snapshots.driver import Driver
 from distore.snapshots.overlay import TRUSTED, USER, Overlay
 from distore.snapshots.probe import supported
+from distore.snapshots.records import Record
 
 mounter = pytest.mark.skipif(not may_mount(), reason="only root may mount")
 
@@ -228,3 +230,47 @@ def test_a_record_of_an_unknown_kind_says_what_to_do(metadata: Metadata) -> None
 
     with pytest.raises(DataLoss, match="snapshot a: its record is damaged"):
         snapshots.stat("a")
+
+
+def test_a_full_disk_does_not_keep_one_that_is_given_up(
+    metadata: Metadata, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = opened(metadata, "native")
+    for key in ("given-up", "still-full"):
+        (mounted,) = driver.prepare(key)
+        (Path(mounted.source) / "big").write_bytes(b"x" * 100)
+    calls = full_disk(driver, monkeypatch, until=lambda: not driver.usage("given-up").inodes > 1)
+
+    driver.remove("given-up")
+
+    assert (calls, [info.name for info in driver.walk()]) == (["given-up"] * 2, ["still-full"])
+
+
+def test_a_full_disk_takes_nothing_of_what_others_may_lie_on(
+    metadata: Metadata, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = opened(metadata, "native")
+    (mounted,) = driver.prepare("x")
+    (Path(mounted.source) / "big").write_bytes(b"x" * 100)
+    driver.commit("a", "x")
+    full_disk(driver, monkeypatch, until=lambda: False)
+
+    with pytest.raises(DiskFull):
+        driver.remove("a")
+
+    (shown,) = driver.view("v", "a")
+    assert (Path(shown.source) / "big").stat().st_size == 100
+
+
+def full_disk(driver: Driver, monkeypatch: pytest.MonkeyPatch, *, until: Callable[[], bool]) -> list[str]:
+    """Records cannot be removed; the keys that were tried."""
+    remove, calls = driver._records.remove, list[str]()
+
+    def removing(key: str) -> Record:
+        calls.append(key)
+        if not until():
+            raise DiskFull("store database: the disk is full")
+        return remove(key)
+
+    monkeypatch.setattr(driver._records, "remove", removing)
+    return calls
