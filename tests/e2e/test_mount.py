@@ -172,6 +172,37 @@ def test_what_somebody_else_mounted_there_stays(dist: Dist, tmp_path: Path) -> N
 
 
 @mounter
+def test_another_overlay_there_stays_whatever_its_device(dist: Dist, tmp_path: Path) -> None:
+    target = tmp_path / "a"
+    dist.mounted("app:1", target)
+    unmount(str(target))
+    for name in ("upper", "lower"):
+        (tmp_path / name).mkdir()
+    lower = f"lowerdir={tmp_path / 'upper'}:{tmp_path / 'lower'}"
+    mount(Mount(type="overlay", source="overlay", target=str(target), options=(lower,)))
+    (other,) = mounts_below(str(target))  # numbers of devices come again
+
+    dist.run("unmount", target, status=14)
+
+    assert "no image of the store" in dist.fails
+    assert mounts_below(str(target)) == (other,)
+
+
+@mounter
+@pytest.mark.parametrize("snapshotter", ["overlayfs", "native"])
+@pytest.mark.parametrize("flags", [(), ("--rw",)], ids=["read-only", "writable"])
+def test_a_mount_is_known_by_its_files(
+    dist: Dist, tmp_path: Path, snapshotter: str, flags: tuple[str, ...]
+) -> None:
+    dist.run("mount", "--snapshotter", snapshotter, *flags, "app:1", tmp_path / "a")
+
+    dist.run("unmount", tmp_path / "a")
+
+    assert mounts_below(str(tmp_path / "a")) == ()
+    assert not [key for key in dist.snapshots() if str(key).startswith("mount")]
+
+
+@mounter
 def test_folders_that_will_not_do_are_refused_before_anything_is_unpacked(dist: Dist, tmp_path: Path) -> None:
     (tmp_path / "full" / "x").mkdir(parents=True)
     (tmp_path / "file").write_text("")

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from distore.snapshots.snapshotter import Info, Snapshotter
 
 MOUNTPOINT: Final = "distore/mountpoint"  # label: where a snapshot is mounted, an absolute path
-_SEEN: Final = "distore/mounted"  # label: what mountinfo tells of it: type, device, root
 _GC_ROOT: Final = "containerd.io/gc.root"
 # A look at files is no reason to let them do anything.
 _OPTIONS: Final = ("nosuid", "nodev")
@@ -96,19 +95,12 @@ def unmount_image(app: App, out: Output, *, target: str) -> None:
 
 
 def _mount_snapshot(snapshotter: Snapshotter, chain: str, target: str, *, rw: bool) -> None:
-    from distore.mount import unmount
-
     key = f"mount-{os.urandom(6).hex()}"
     labels = {MOUNTPOINT: target, _GC_ROOT: datetime.now(UTC).isoformat()}
     make = snapshotter.prepare if rw else snapshotter.view
-    mounted = False
     try:
         _mount_all(make(key, chain, labels=labels), target)
-        mounted = True
-        snapshotter.update(_with_seen(snapshotter.stat(key), target), f"labels.{_SEEN}")
     except BaseException:
-        if mounted:
-            unmount(target)
         with suppress(DistoreError):
             snapshotter.remove(key)
         raise
@@ -124,19 +116,6 @@ def _mount_all(mounts: tuple[object, ...], target: str) -> None:
         mount(replace(one, target=target, options=(*one.options, *_OPTIONS)))
 
 
-def _with_seen(info: Info, target: str) -> Info:
-    from dataclasses import replace
-
-    from distore.mount import mounts
-
-    at = [one for one in mounts() if one.target == target][-1]
-    return replace(info, labels={**info.labels, _SEEN: _told(at)})
-
-
-def _told(mounted: Mounted) -> str:
-    return f"{mounted.type} {mounted.device} {mounted.root}"
-
-
 def _mounted(app: App, real: str, there: list[Mounted]) -> tuple[Snapshotter, Info]:
     """The snapshot that is mounted at a folder, or was."""
     found = list(_labelled(app, real))
@@ -146,12 +125,18 @@ def _mounted(app: App, real: str, there: list[Mounted]) -> tuple[Snapshotter, In
         if not there:
             raise FailedPrecondition(f"folder {_printable(real)}: nothing is mounted there")
     for snapshotter, info in found:
-        seen = info.labels.get(_SEEN)
-        if not there or seen in (None, _told(there[-1])):
+        if not there or _shows(snapshotter, info, there[-1]):
             return snapshotter, info
     raise FailedPrecondition(
         f"folder {_printable(real)}: no image of the store {_printable(app.content.root)} is mounted there"
     )
+
+
+def _shows(snapshotter: Snapshotter, info: Info, mounted: Mounted) -> bool:
+    """Whether it is the snapshot that is seen there, and not what somebody else mounted since."""
+    from distore.snapshots.inuse import shows
+
+    return all(shows(mounted, what) for what in snapshotter.mounts(info.name))
 
 
 def _labelled(app: App, real: str) -> Iterator[tuple[Snapshotter, Info]]:

@@ -9,9 +9,9 @@ from distore._internal.mountapi import plain, split
 from distore.mount import mounts, mounts_everywhere
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-    from distore.mount import Mounted
+    from distore.mount import Mount, Mounted
 
 _LAYERS: Final = ("upperdir", "workdir", "lowerdir", "lowerdir+", "datadir+")
 
@@ -26,10 +26,30 @@ def mounted(folder: str) -> set[int]:
     found: set[int] = set()
     for one in mounts_everywhere():
         if one.type == "overlay":
-            found.update(_below(real, path) for path in _layers(one))
+            found.update(_below(real, path) for path in _layers(one.super_options))
         if one.device == device:
             found.add(_below(root, one.root))
     return found - {-1}
+
+
+def shows(one: Mounted, what: Mount) -> bool:
+    """Whether what is mounted at a folder is what a snapshot is mounted by."""
+    if what.type == "bind":
+        try:
+            return os.path.samestat(os.stat(one.target), os.stat(what.source))
+        except OSError:
+            return False
+    shown = set(_layers(one.super_options))
+    wanted = set(_layers(what.options))
+    return one.type == what.type and bool(wanted) and all(_is_among(shown, path) for path in wanted)
+
+
+def _is_among(shown: set[str], path: str) -> bool:
+    """Whether a layer is shown; the path of one of very many is shown from the folder that has all."""
+    plainly = plain(path)
+    return plainly in shown or any(
+        not each.startswith("/") and plainly.endswith(f"/{each}") for each in shown
+    )
 
 
 def _place(real: str) -> tuple[str, str]:
@@ -47,9 +67,9 @@ def _place(real: str) -> tuple[str, str]:
     return best.device, (best.root.rstrip("/") + rest) or "/"
 
 
-def _layers(one: Mounted) -> Iterator[str]:
-    """The folders that an overlay is made of."""
-    for option in one.super_options:
+def _layers(options: Iterable[str]) -> Iterator[str]:
+    """The folders that an overlay is made of; both ways to read an option that may be escaped, or not."""
+    for option in options:
         name, _, value = option.partition("=")
         if name in _LAYERS:
             if name == "lowerdir":
