@@ -14,7 +14,8 @@ from distore.bundle.roots import KEY_PREFIX, CopiedRoot, MountedRoot, RootFiles
 from distore.bundle.spec import ROOTFS, runtime_config, user_of
 from distore.bundle.users import resolve_user
 from distore.bundle.validate import validate
-from distore.errors import AlreadyExists, FailedPrecondition
+from distore.errors import AlreadyExists, FailedPrecondition, NotFound
+from distore.mount import mounts_below
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -106,7 +107,8 @@ def remove_bundle(folder: str, snapshotter: Callable[[str], Snapshotter]) -> boo
         snapshotter: The one of a name.
     Raises:
         NotFound: No such folder.
-        FailedPrecondition: No bundle of ours, or there are other files in it.
+        FailedPrecondition: No bundle of ours, or there are other files in it, or its snapshot is in
+            another store or namespace.
         Unavailable: Its root is in use; nothing was removed.
     """
     notes = _read_mark(folder)
@@ -117,12 +119,27 @@ def remove_bundle(folder: str, snapshotter: Callable[[str], Snapshotter]) -> boo
     if "key" in notes:
         if not _KEY.fullmatch(notes["key"]):
             raise FailedPrecondition(f"bundle {folder}: {MARK} is damaged")
-        root = MountedRoot(snapshotter=snapshotter(notes.get("snapshotter", "")), key=notes["key"])
+        mounted = MountedRoot(snapshotter=snapshotter(notes.get("snapshotter", "")), key=notes["key"])
+        _check_known(folder, mounted)
+        root = mounted
     rootfs = os.path.join(folder, ROOTFS)
     if os.path.lexists(rootfs):
         root.undo(rootfs)
     _clear(folder, made=True)
     return "key" in notes
+
+
+def _check_known(folder: str, root: MountedRoot) -> None:
+    """Whoever took a root away whose snapshot is elsewhere would leave that there for ever."""
+    if not mounts_below(os.path.realpath(os.path.join(folder, ROOTFS))):
+        return
+    try:
+        root.snapshotter.stat(root.key)
+    except NotFound as error:
+        raise FailedPrecondition(
+            f"bundle {folder}: its snapshot {root.key} is not in this store and namespace;"
+            " give the --root and --namespace that it was made with"
+        ) from error
 
 
 def _begin(folder: str, mode: int) -> bool:

@@ -170,6 +170,8 @@ class OneSnapshot:
         return (Mount(type="", source=str(self.folder), target="", options=("bind",)),)
 
     def stat(self, key: str, /) -> Info:
+        if self.labels is None:
+            raise NotFound(f"snapshot {key}")
         now = datetime.now(UTC)
         return Info(name=key, kind=Kind.ACTIVE, created=now, updated=now, labels=self.labels or {})
 
@@ -257,3 +259,15 @@ def test_files_below_a_mount_are_not_removed(tmp_path: Path, snapshot: OneSnapsh
     with pytest.raises(DistoreError, match="something is mounted there"):
         drop_files(str(tmp_path / "r"))
     assert (tmp_path / "snapshot" / "etc" / "passwd").exists()
+
+
+@mounter
+def test_a_bundle_of_another_store_is_left_as_it_is(tmp_path: Path, snapshot: OneSnapshot) -> None:
+    write_bundle(str(tmp_path / "b"), IMAGE, SpecOptions(), mounted(snapshot))
+    other = OneSnapshot(tmp_path / "snapshot")
+
+    with pytest.raises(FailedPrecondition, match=r"bundle-0123456789ab is not in this store .* --root and"):
+        remove_bundle(str(tmp_path / "b"), lambda _name: other)  # type: ignore[arg-type,return-value]  # a part of one
+
+    assert (tmp_path / "b" / "rootfs" / "etc" / "passwd").exists()
+    assert snapshot.labels is not None
