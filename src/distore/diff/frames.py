@@ -24,6 +24,7 @@ FIRST_INPUT: Final = 1024  # bytes
 
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+_UNKNOWN: Final = {b"\xfd7zX": "xz", b"\x04\x22\x4d\x18": "lz4"}  # none of them can begin a tar file
 _DEFLATE: Final = b"\x08"
 _FIXED: Final = 10  # bytes of a gzip header before what its flags tell of
 _HAS_TEXT, _HAS_CHECKSUM, _HAS_EXTRA, _HAS_NAME, _HAS_COMMENT = 1, 2, 4, 8, 16
@@ -66,9 +67,11 @@ def frames_of(head: bytes, *, subject: str) -> Frames | None:
     """How bytes that begin with ``head`` are undone; None when they are plain.
 
     Raises:
-        Unimplemented: They are zstd, which this Python cannot read.
+        Unimplemented: They are zstd, which this Python cannot read, or something else that nobody reads.
     """
     compression = compression_of(head)
+    if head[:HEAD] in _UNKNOWN:
+        raise Unimplemented(f"{subject}: compressed by {_UNKNOWN[head[:HEAD]]}; want gzip, zstd or none")
     if compression == GZIP:
         from isal import igzip_lib
 

@@ -121,6 +121,12 @@ def test_plain_bytes_stay() -> None:
         assert unpack(data) == data
 
 
+@pytest.mark.parametrize(("head", "name"), [(b"\xfd7zXZ\0", "xz"), (b"\x04\x22\x4d\x18", "lz4")])
+def test_a_compression_that_nobody_reads_is_named(head: bytes, name: str) -> None:
+    with pytest.raises(Unimplemented, match=f"layer 0: compressed by {name}; want gzip, zstd or none"):
+        Decompressed(BlobInput(BytesReader(head + bytes(600))), subject="layer 0")
+
+
 def test_padding_and_many_tiny_members_are_read() -> None:
     tiny = gzip.compress(b"x")
 
