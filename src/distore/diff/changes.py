@@ -197,17 +197,16 @@ class _Walk:
         else:
             changed = self._same.differs(path, new, tree, old)
             code = _MODIFY if changed else b""
-            if self._is_upper:
-                if not path and changed and not self._same.differs(path, new, tree, old, times=False):
-                    code = _TOUCHED
-                # Copied up, it is no longer one with the other names, which are not here.
-                changed = changed or new.st_nlink != old.st_nlink
+            if self._is_upper and not path and changed:
+                code = code if self._same.differs(path, new, tree, old, times=False) else _TOUCHED
         if stat.S_ISDIR(new.st_mode):
             if new.st_dev != self._upper.device:
                 self._note(f"{self._upper.shown(path)}: another file system is mounted there; left out")
                 return code, path, None
             return code, path, below
-        if self._is_compared and (new.st_nlink > 1 or (old is not None and old.st_nlink > 1)):
+        # What was copied up is no longer one with its other names below, which are not here.
+        was_linked = old is not None and old.st_nlink > 1 and not self._is_upper
+        if self._is_compared and (new.st_nlink > 1 or was_linked):
             group = self.links.note(new, old, changed=changed)
             if not changed:
                 self.waiting.append(group)

@@ -76,6 +76,7 @@ def assert_shown(ours: Path, merged: Path) -> None:
 
 @may_stack
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 @given(pairs(), trees())
 @settings(max_examples=80, deadline=None)
 def test_layers_out_of_uppers_give_what_overlayfs_shows(pair: tuple[Thing, Thing], last: Thing) -> None:
@@ -109,6 +110,24 @@ def test_what_was_copied_up_and_is_as_it_was_makes_no_layer(tmp_path: Path) -> N
 
     assert (upper / "a").exists()
     assert (layer, told.changes) == (END, 0)
+
+
+@may_stack
+def test_a_name_that_was_made_one_with_a_new_one_is_told_of_though_its_bytes_are_the_same(
+    tmp_path: Path,
+) -> None:
+    base = make(tmp_path / "base", Thing(kind="dir", mode=0o755, below={b"c": Thing(kind="file", data=b"x")}))
+    time = (base / "c").stat().st_mtime_ns
+    with stacked(tmp_path, 1, base) as (upper, merged):
+        (merged / "c").unlink()
+        (merged / "a").write_bytes(b"x")
+        os.utime(merged / "a", ns=(time, time))
+        (merged / "a").chmod((base / "c").stat().st_mode)
+        (merged / "c").hardlink_to(merged / "a")
+
+        lay(base, layer_of(upper, base))
+
+    assert (base / "a").samefile(base / "c")
 
 
 @may_stack
