@@ -327,13 +327,25 @@ class Unpacker:
         if not is_suspect(info):
             return True
         try:
-            snapshotter.remove(chain)
+            self._remove_suspects(chain)
         except FailedPrecondition as error:
             raise DataLoss(
                 f"snapshot {chain}: was not synced before the machine stopped, so it may not be whole;"
-                f" dist snapshots rm removes it and what lies on it ({error})"
+                f" dist snapshots rm removes what lies on it ({error})"
             ) from error
         return False
+
+    def _remove_suspects(self, chain: str) -> None:
+        """Remove a snapshot with those of other images that lie on it and are no better."""
+        snapshotter = self._place.snapshotter
+        suspects = [info for info in snapshotter.walk() if is_suspect(info)]
+        doomed = [chain]
+        for name in doomed:  # which grows
+            doomed += [info.name for info in suspects if info.parent == name]
+        for name in reversed(doomed):
+            with suppress(NotFound):  # another process found the same, and perhaps has made it anew
+                if is_suspect(snapshotter.stat(name)):
+                    snapshotter.remove(name)
 
     def _put(self, one: _Layer, state: _State) -> None:
         with self._changed:

@@ -326,6 +326,23 @@ def test_what_was_not_synced_before_a_restart_is_unpacked_again(
     assert {one.how for one in unpack(world, image)} == {"present"}
 
 
+def test_what_was_not_synced_goes_with_other_images_that_lie_on_it(
+    stacked: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = layer_of([Entry("file", "base")])
+    images = [stacked.image([base, layer_of([Entry("file", name)])]) for name in ("one", "other")]
+    for image in images:
+        unpacker = Unpacker(stacked.place(sync=False), image)
+        unpacker.all_arrived()
+        run(unpacker)
+    monkeypatch.setattr("distore.snapshots.durability.boot_id", lambda: "another")
+
+    first, second = (unpack(stacked, image) for image in images)
+
+    assert [each.how for each in first] == ["unpacked", "unpacked"]
+    assert [each.how for each in second] == ["present", "unpacked"]
+
+
 def test_what_was_not_synced_and_carries_others_is_told_of(
     stacked: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
