@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import resource
 import stat
 import tarfile
 from pathlib import Path
@@ -15,6 +16,7 @@ from tests.unit.unpack.layered import put_image
 
 from distore.app import App
 from distore.config import Config
+from distore.errors import ResourceExhausted
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="owners and devices are for root")
 
@@ -51,6 +53,22 @@ def test_a_folder_goes_with_all_that_is_told_of_it(files: Dist, out: Path) -> No
     assert (shadow.st_gid, stat.S_IMODE(shadow.st_mode)) == (42, 0o600)
     su = (out / "u" / "bin" / "su").stat()
     assert (su.st_nlink, stat.S_IMODE(su.st_mode)) == (2, 0o4755)
+
+
+def test_a_file_that_cannot_be_written_is_named(files: Dist, out: Path) -> None:
+    app = App(Config(root=str(files.root)))
+    big = layer(member("srv/big", data=bytes(3 << 20)))
+    app.images.put("docker.io/library/big:1", put_image(app.content, big))
+    app.close()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2 << 20, limits[1]))
+    try:
+        files("cp", "big:1:/srv/big", str(out / "other"), status=ResourceExhausted.exit_code)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    assert "image big:1: 'big': file too large" in files.error
+    assert names(out) == []
 
 
 def test_what_is_in_a_folder_goes_without_it(files: Dist, out: Path) -> None:

@@ -153,13 +153,13 @@ def _lay(
 
 def _lay_new(files: LayerFiles, top: FileInfo, stage: str, goal: str, options: ApplyOptions) -> int:
     """Make what is new in a folder of its own, and give it its name."""
-    made = os.path.join(stage, "made")
     is_folder = top.kind is FileKind.FOLDER
+    made = os.path.join(stage, "made" if is_folder else top.name)  # messages have the name of a file
     if is_folder:
         os.mkdir(made)
         left_out = _lay(files, top, "", made, options, with_root=True)
     else:
-        left_out = _lay(files, top, "made", stage, options, with_root=True)
+        left_out = _lay(files, top, top.name, stage, options, with_root=True)
         if not os.path.lexists(made):
             raise FailedPrecondition(
                 f"{files.subject}: {shown(top.path)} is a {top.kind}, which only root can make"
