@@ -57,8 +57,10 @@ def tar_of_busybox() -> bytes:
     return out.getvalue()
 
 
-def write_layout(folder: Path, *, name: str, config: dict[str, object]) -> None:
-    """An OCI layout with the image."""
+def write_layout(
+    folder: Path, *, name: str, config: dict[str, object], architecture: str | None = None
+) -> None:
+    """An OCI layout with the image, which says that it is for ``architecture``, or this machine's."""
     blobs = folder / "blobs" / "sha256"
     blobs.mkdir(parents=True)
 
@@ -76,7 +78,7 @@ def write_layout(folder: Path, *, name: str, config: dict[str, object]) -> None:
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
     diff_id = f"sha256:{hashlib.sha256(plain).hexdigest()}"
     document = {
-        "architecture": machine,
+        "architecture": architecture or machine,
         "os": "linux",
         "config": config,
         "rootfs": {"type": "layers", "diff_ids": [diff_id]},

@@ -130,7 +130,19 @@ def test_an_image_that_is_not_here_is_pulled(dist: Dist, tmp_path: Path) -> None
 
     assert refused.returncode == 11
     assert (first.returncode, first.stdout) == (0, "hello\n"), first.stderr
+    assert f"image {name}: not in the store; asking its registry" in first.stderr
     assert (second.stdout, second.stderr) == ("hello\n", "")
+
+
+def test_an_image_for_another_machine_is_said_to_be_one(tmp_path: Path) -> None:
+    write_layout(tmp_path / "layout", name="docker.io/library/far:1", config=CONFIG, architecture="mips64le")
+    dist = Dist(tmp_path / "store")
+    dist.out("import", tmp_path / "layout")
+
+    done = dist("run", "-q", "far:1")
+
+    assert (done.returncode, done.stdout) == (0, "hello\n")  # its program is one of this machine's
+    assert "image far:1: made for linux/mips64le, and this machine is linux/" in done.stderr
 
 
 def test_streams_go_through(dist: Dist, runtime: str) -> None:

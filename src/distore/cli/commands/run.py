@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from distore.cli.output import Output
     from distore.cli.unpacked import UnpackedImage
     from distore.metadata.db import Metadata
+    from distore.oci.platform import Platform
 
 SUMMARY: Final = "run a container of an image with runc or crun, in the foreground"
 EXAMPLES: Final = (
@@ -35,13 +36,16 @@ config = flags.registry_config
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Options stand before the image. The status is that of the container's process, or 128 and the number"
-        " of the signal that ended it. Without root it runs in a user namespace. It ends with dist,"
-        " however that ends; the next dist run or dist gc removes what a killed one left on the disk."
+        " of the signal that ended it. Signals are handed on, and a program without a handler ignores INT and"
+        " TERM, as it is process 1: the third one kills it. Without root it runs in a user namespace. It"
+        " ends with dist, however that ends; the next dist run or dist gc removes what a killed one left on"
+        " the disk."
     )
     parser.add_argument("image", help="an image of the store or of a registry")
-    parser.add_argument(
+    command = parser.add_argument(
         "command", nargs="...", metavar="CMD", help="what to run instead of the image's command"
     )
+    command.required = False  # argparse would name it when the image is missing
     parser.add_argument("--name", help="of the container (default: one that is made up)")
     parser.add_argument("-t", "--tty", action="store_true", help="give it a terminal; wants one here")
     runflags.add_spec(parser)
@@ -89,6 +93,7 @@ def run(args: argparse.Namespace, app: App, out: Output) -> None:
     try:
         with app.working("run") as metadata:
             image = _image(args, app, metadata, out)
+            _note_platform(args.image, image.image.config.platform, out)
             out.status = _run(args, app, image, options, name=name, runtime=runtime)
     except (CommandNotFound, CommandNotExecutable) as error:
         out.error(error)
@@ -106,6 +111,8 @@ def _image(args: argparse.Namespace, app: App, metadata: Metadata, out: Output) 
         if args.pull == "never" or is_digest:
             raise
         reference = flags.image(args.image)
+    if not args.quiet:
+        out.note(f"dist: image {reference}: not in the store; asking its registry")
     from distore.cli.progress import show
     from distore.images.select import Selection
     from distore.transfer.copy import CopyOptions
@@ -116,6 +123,17 @@ def _image(args: argparse.Namespace, app: App, metadata: Metadata, out: Output) 
     events = app.copier.copy(source, store, CopyOptions(selection=selection))
     show(events, out, quiet=args.quiet, clock=time.monotonic)
     return unpacked.unpacked(app, metadata, args.image, args, out, quiet=args.quiet)
+
+
+def _note_platform(name: str, made_for: Platform, out: Output) -> None:
+    """Say it before the kernel does, who names neither: an image that is no index is taken as it is."""
+    from dataclasses import replace
+
+    from distore.oci.platform import Only
+
+    machine = unpacked.platform(None)
+    if not Only(machine).match(replace(made_for, variant="")):
+        out.note(f"dist: image {name}: made for {made_for}, and this machine is {machine}; it may not start")
 
 
 def _run(
