@@ -22,13 +22,8 @@ from distore.diff.entry import ApplyOptions, Devices
 from distore.diff.tarheader import summed
 from distore.errors import DistoreError
 
-LINK, HARD, FOLDER, PIPE, DEVICE = (
-    tarfile.SYMTYPE,
-    tarfile.LNKTYPE,
-    tarfile.DIRTYPE,
-    tarfile.FIFOTYPE,
-    tarfile.CHRTYPE,
-)
+LINK, HARD, FOLDER = tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE
+PIPE, DEVICE = tarfile.FIFOTYPE, tarfile.CHRTYPE
 SAFE = b"safe"
 _OPTIONS = ApplyOptions(as_root=os.geteuid() == 0, devices=Devices.REFUSE)
 
