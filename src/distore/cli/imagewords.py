@@ -5,13 +5,34 @@ from __future__ import annotations
 import json
 import shlex
 from datetime import UTC, datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from distore.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    import argparse
 
 EPOCH: Final = "SOURCE_DATE_EPOCH"  # reproducible-builds.org
 _MAX_SECONDS: Final = 253402300799  # the end of the year 9999
 _SHOWN: Final = 60
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """What an image runs."""
+    parser.add_argument(
+        "--env", action="append", type=variable, default=[], metavar="NAME=VALUE", help="set a variable"
+    )
+    parser.add_argument(
+        "--unset-env", action="append", default=[], metavar="NAME", help="remove a variable, before --env"
+    )
+    parser.add_argument(
+        "--label", action="append", type=pair, default=[], metavar="KEY=VALUE", help="KEY= removes it"
+    )
+    entrypoint = "a JSON list, or words as a shell splits them; '' removes it; a new one drops the old cmd"
+    for flag, text in (("--entrypoint", entrypoint), ("--cmd", "the same for its arguments")):
+        parser.add_argument(flag, type=command_words, metavar="WORDS", help=text)
+    parser.add_argument("--user", metavar="USER[:GROUP]", help="'' removes it")
+    parser.add_argument("--workdir", metavar="PATH", help="where the process starts")
 
 
 def pair(text: str) -> tuple[str, str]:

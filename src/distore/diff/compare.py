@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from distore.diff.changes import Comparison, Kind, find_changes
+from distore.diff.filekinds import KINDS, XATTR
 from distore.diff.overlaytar import OPAQUE, WHITEOUT
 from distore.diff.ownership import owner_at, same_owner, unmapped
 from distore.diff.plainheader import plain_header
@@ -24,8 +25,6 @@ from distore.diff.tarmember import (
     BLOCK_DEVICE,
     CHARACTER,
     END,
-    FIFO,
-    FOLDER,
     HARD_LINK,
     REGULAR,
     SYMLINK,
@@ -44,15 +43,6 @@ if TYPE_CHECKING:
     from distore.diff.ownership import Owner
     from distore.diff.readtree import Attributes
 
-_KINDS: Final = {
-    stat.S_IFREG: REGULAR,
-    stat.S_IFDIR: FOLDER,
-    stat.S_IFLNK: SYMLINK,
-    stat.S_IFCHR: CHARACTER,
-    stat.S_IFBLK: BLOCK_DEVICE,
-    stat.S_IFIFO: FIFO,
-}
-_XATTR: Final = b"SCHILY.xattr."  # as star, GNU tar and Go's archive/tar write them
 _BATCH: Final = 256 * 1024  # bytes handed on at once; larger files come by themselves
 _OPAQUE: Final = OPAQUE.encode()
 _WHITEOUT: Final = WHITEOUT.encode()
@@ -262,7 +252,7 @@ class _Layer:
             self._lay_other(path, info)
 
     def _lay_other(self, path: bytes, info: os.stat_result) -> None:
-        kind = _KINDS.get(stat.S_IFMT(info.st_mode))
+        kind = KINDS.get(stat.S_IFMT(info.st_mode))
         if kind is None:
             raise self._tree.changed(path)
         device = (os.major(info.st_rdev), os.minor(info.st_rdev))
@@ -320,7 +310,7 @@ class _Layer:
         time = self._time(info)
         uid, gid = owner_at(self._tree, path, info, self._options.owner)
         records = (
-            [(_XATTR + name, value) for name, value in unmapped(attributes, self._options.owner)]
+            [(XATTR + name, value) for name, value in unmapped(attributes, self._options.owner)]
             if attributes
             else []
         )

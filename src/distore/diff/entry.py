@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from distore.diff.filekinds import XATTR
 from distore.diff.idmap import Owners
 from distore.diff.tarmember import BLOCK_DEVICE, CHARACTER, FIFO, MAX_NAME, REGULAR, SYMLINK, shown
 from distore.errors import FailedPrecondition, PermissionDenied, ResourceExhausted
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 MAX_ENTRIES: Final = 4_000_000  # names of one layer
 MAX_SIZE: Final = 1 << 40  # plain bytes of one layer
-_XATTR: Final = b"SCHILY.xattr."
 # A kernel that stacks folders reads these as orders of its own; no layer gives orders.
 _OVERLAY: Final = (b"trusted.overlay.", b"user.overlay.")
 _ANYONES: Final = (b"user.", b"system.posix_acl_")
@@ -221,8 +221,8 @@ def nanoseconds(meta: Meta) -> int:
 
 def _attributes(meta: Meta) -> Iterator[tuple[bytes, bytes]]:
     for key, value in meta.records:
-        if key.startswith(_XATTR):
-            yield key[len(_XATTR) :], value
+        if key.startswith(XATTR):
+            yield key[len(XATTR) :], value
 
 
 def _listed(file: int | str | bytes, *, follow: bool) -> list[str]:

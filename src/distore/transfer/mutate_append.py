@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Final
 from distore._internal.oserrors import translated
 from distore.content.blobs import CHUNK
 from distore.diff.compression import Decompressed
+from distore.diff.filekinds import KINDS, XATTR
 from distore.diff.overlaytar import WHITEOUT, LayerTar
 from distore.diff.tarmember import (
     BLOCK_DEVICE,
     CHARACTER,
     END,
-    FIFO,
     FOLDER,
     HARD_LINK,
     REGULAR,
@@ -41,17 +41,8 @@ if TYPE_CHECKING:
     from distore.transfer.newimage import LayerFormat, NewLayer
     from distore.transfer.storesink import SinkStore
 
-_KINDS: Final = {
-    stat.S_IFREG: REGULAR,
-    stat.S_IFDIR: FOLDER,
-    stat.S_IFLNK: SYMLINK,
-    stat.S_IFCHR: CHARACTER,
-    stat.S_IFBLK: BLOCK_DEVICE,
-    stat.S_IFIFO: FIFO,
-}
 # Those that mean the same on every machine.
 _XATTRS: Final = ("security.capability", "user.")
-_XATTR_RECORD: Final = b"SCHILY.xattr."  # as star, GNU tar and Go's archive/tar write them
 _NANOSECONDS: Final = 10**9
 
 
@@ -178,7 +169,7 @@ def _folder_tar(top: str, options: FolderOptions) -> Iterator[ReadableBuffer]:
             )
         with translated(path):
             found = os.lstat(path)
-        kind = _KINDS.get(stat.S_IFMT(found.st_mode))
+        kind = KINDS.get(stat.S_IFMT(found.st_mode))
         if kind is None:  # a socket: it is nothing without its process
             continue
         if kind == FOLDER:
@@ -208,7 +199,7 @@ def _inside(top: str, name: str) -> list[str]:
 def _member(
     path: str, name: str, found: os.stat_result, options: FolderOptions, *, hard_link: str | None = None
 ) -> Member:
-    kind = HARD_LINK if hard_link is not None else _KINDS[stat.S_IFMT(found.st_mode)]
+    kind = HARD_LINK if hard_link is not None else KINDS[stat.S_IFMT(found.st_mode)]
     seconds, fraction = divmod(found.st_mtime_ns, _NANOSECONDS)
     records = [] if hard_link is not None else _xattrs(path)
     if options.mtime is not None:
@@ -243,7 +234,7 @@ def _xattrs(path: str) -> list[tuple[bytes, bytes]]:
     try:
         names = os.listxattr(path, follow_symlinks=False)
         return [
-            (_XATTR_RECORD + os.fsencode(name), os.getxattr(path, name, follow_symlinks=False))
+            (XATTR + os.fsencode(name), os.getxattr(path, name, follow_symlinks=False))
             for name in sorted(names)
             if name.startswith(_XATTRS)
         ]

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from distore.diff.entry import nanoseconds
+from distore.diff.filekinds import XATTR
 from distore.diff.overlaytar import MAX_LINKS, UNTOLD, Overlay
 from distore.diff.tarmember import BLOCK_DEVICE, CHARACTER, FIFO, MAX_NAME, SYMLINK, shown
 from distore.errors import FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from distore.diff.tarmember import Member, Meta
     from distore.unpack.listing import Listing
 
-_XATTR: Final = b"SCHILY.xattr."
 _MAX_STEPS: Final = 4096  # parts that are looked at for one path, those of links in it too
 
 
@@ -296,9 +296,9 @@ def _folder(name: str, meta: Meta) -> FileInfo:
 
 def _xattrs(meta: Meta) -> dict[str, bytes]:
     return {
-        key[len(_XATTR) :].decode("utf-8", "surrogateescape"): value
+        key[len(XATTR) :].decode("utf-8", "surrogateescape"): value
         for key, value in meta.records
-        if key.startswith(_XATTR)
+        if key.startswith(XATTR)
     }
 
 

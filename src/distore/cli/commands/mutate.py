@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from distore.cli import flags
-from distore.cli.imagewords import EPOCH, command_words, pair, rfc3339, seconds_of, variable
+from distore.cli.imagewords import EPOCH, add_config, pair, rfc3339, seconds_of
 from distore.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -81,20 +81,7 @@ def _add_layers(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--env", action="append", type=variable, default=[], metavar="NAME=VALUE", help="set a variable"
-    )
-    parser.add_argument(
-        "--unset-env", action="append", default=[], metavar="NAME", help="remove a variable, before --env"
-    )
-    parser.add_argument(
-        "--label", action="append", type=pair, default=[], metavar="KEY=VALUE", help="KEY= removes it"
-    )
-    entrypoint = "a JSON list, or words as a shell splits them; '' removes it; a new one drops the old cmd"
-    for flag, text in (("--entrypoint", entrypoint), ("--cmd", "the same for its arguments")):
-        parser.add_argument(flag, type=command_words, metavar="WORDS", help=text)
-    parser.add_argument("--user", metavar="USER[:GROUP]", help="'' removes it")
-    parser.add_argument("--workdir", metavar="PATH", help="where the process starts")
+    add_config(parser)
     parser.add_argument("--exposed-port", action="append", default=[], metavar="PORT[/PROTO]", help="add it")
     parser.add_argument("--volume", action="append", default=[], metavar="PATH", help="add it")
     parser.add_argument("--stop-signal", metavar="SIGNAL", help="'' removes it")
