@@ -125,7 +125,8 @@ class Snapshotter(Protocol):
         labels: Mapping[str, str] | None = None,
     ) -> None:
         """Turn an active snapshot into a committed one, durably: its files are on the disk before the
-        name is, unless the snapshotter was told not to wait for that. The key is gone afterwards; its labels do not carry over.
+        name is, unless the snapshotter was told not to wait for that. The key is gone afterwards; its
+        labels do not carry over.
 
         Args:
             parent: Of a ``Stacked`` snapshotter: the committed snapshot that an active one without a parent
