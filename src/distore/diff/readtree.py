@@ -58,7 +58,7 @@ class Tree:
 
     def shown(self, path: bytes) -> str:
         """A path for a message."""
-        return f"{self.subject}: {shown_path(path)}"
+        return f"{self.subject}: {shown_path(path)}" if path else self.subject
 
     def changed(self, path: bytes) -> FailedPrecondition:
         """What to raise when a name is no longer what it was."""

@@ -22,6 +22,7 @@ from distore.diff.compare import CompareOptions, changes, compare
 from distore.diff.idmap import IdMap
 from distore.diff.ownership import of_image, same_owner, unmapped
 from distore.diff.plainheader import plain_header
+from distore.diff.readtree import Tree
 from distore.diff.tarmember import Member, Meta, header
 from distore.errors import FailedPrecondition, NotFound, PermissionDenied
 from distore.mount import Mount, may_mount, mounting
@@ -312,3 +313,8 @@ def access(user: int) -> bytes:
     """An ACL that names a user."""
     entries = ((1, 6, -1), (2, 6, user), (4, 4, -1), (16, 6, -1), (32, 4, -1))
     return struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *each) for each in entries)
+
+
+def test_the_folder_itself_is_called_by_its_own_name(tmp_path: Path) -> None:
+    with Tree(str(tmp_path), subject="rootfs") as tree:
+        assert (tree.shown(b""), tree.shown(b"a/b")) == ("rootfs", "rootfs: 'a/b'")
