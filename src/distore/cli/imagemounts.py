@@ -87,10 +87,13 @@ def unmount_image(app: App, out: Output, *, target: str) -> None:
         unmount(real)
     try:
         snapshotter.remove(info.name)
-    except Unavailable:  # a process with mounts of its own has taken this one along
+    except Unavailable:  # other mounts show the same layers, or another mount namespace has this one, too
         left = replace(info, labels={})
         snapshotter.update(left, f"labels.{_GC_ROOT}", f"labels.{MOUNTPOINT}")
-        out.note(f"dist: {_printable(real)}: still seen by another mount namespace; dist gc removes it later")
+        out.note(
+            f"dist: {_printable(real)}: its layers are still mounted, here or in another mount namespace;"
+            " dist gc removes the snapshot later"
+        )
     out.record(_printable(real), mountpoint=real, chain_id=info.parent)
 
 
