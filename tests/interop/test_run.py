@@ -130,7 +130,7 @@ def test_an_image_that_is_not_here_is_pulled(dist: Dist, tmp_path: Path) -> None
 
     assert refused.returncode == 11
     assert (first.returncode, first.stdout) == (0, "hello\n"), first.stderr
-    assert f"image {name}: not in the store; asking its registry" in first.stderr
+    assert f"image {name}: not in the store, or not all of it; asking its registry" in first.stderr
     assert (second.stdout, second.stderr) == ("hello\n", "")
 
 

@@ -112,7 +112,7 @@ def _image(args: argparse.Namespace, app: App, metadata: Metadata, out: Output) 
             raise
         reference = flags.image(args.image)
     if not args.quiet:
-        out.note(f"dist: image {reference}: not in the store; asking its registry")
+        out.note(f"dist: image {reference}: not in the store, or not all of it; asking its registry")
     from distore.cli.progress import show
     from distore.images.select import Selection
     from distore.transfer.copy import CopyOptions
