@@ -248,3 +248,32 @@ def test_ctrl_c_leaves_nothing_and_the_next_one_ends_it(
     assert process.returncode in (0, 130)
     assert not [one for one in dist("snapshots", "ls", "-q").stdout.split() if one.startswith(b"extract")]
     assert dist("unpack", "-q", name).returncode == 0
+
+
+def test_a_platform_that_somebody_named_must_be_that_of_the_image(dist: Dist, app: str) -> None:
+    for words in (
+        ("unpack", "--platform", "linux/s390x", app),
+        ("rootfs", "--platform", "linux/s390x", app, "r"),
+        ("ls", "--platform", "linux/s390x", f"{app}:/"),
+    ):
+        done = dist(*words)
+
+        assert done.returncode == 11, words
+        last = done.stderr.decode().splitlines()[-1]
+        assert last == f"dist: image {app}: is for linux/amd64, not for linux/s390x"
+
+
+def test_there_is_no_talk_of_what_was_unpacked_before(dist: Dist, app: str) -> None:
+    dist("unpack", app)
+
+    again = dist("unpack", app).stderr.decode()
+
+    assert again.count("unpacked already (present)") == 3
+    assert "to move" not in again and "to unpack" not in again
+
+
+def test_a_layer_without_a_byte_is_an_empty_one(dist: Dist, registry: FakeRegistry) -> None:
+    name = served(registry, [tar_of({"a": b"b"}), b""])
+
+    assert dist("pull", "--unpack", "-q", name).returncode == 0
+    assert dist("ls", f"{name}:/").stdout == b"a\n"

@@ -132,19 +132,21 @@ def layer_files(
     platform: Platform,
     *,
     subject: str,
+    chosen: bool = False,
     watch: Callable[[int], None] = lambda _layers: None,
 ) -> LayerFiles:
     """The files of the image for a platform below ``root``.
 
     Args:
         subject: What messages call the image.
+        chosen: As for ``image_layers``.
         watch: Told how many layers are to be read for their names, if any, before they are.
     Raises:
         NotFound: Nothing for the platform, or objects are missing; names them.
         FailedPrecondition: An artifact, no image.
         DataLoss: A layer is damaged.
     """
-    image = image_layers(content, root, platform, subject=subject)
+    image = image_layers(content, root, platform, subject=subject, chosen=chosen)
     return LayerFiles(content, image, kept=listing_files(content), subject=subject, watch=watch)
 
 

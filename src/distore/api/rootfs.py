@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypedDict
 
@@ -45,7 +46,8 @@ class CommitKeywords(TypedDict, total=False):
 def image_files(metadata: Metadata, image: Reference, platform: str | Platform | None) -> ImageFiles:
     """See ``Store.files``."""
     root = root_of(metadata.images, metadata.content, image)
-    return ImageFiles(layer_files(metadata.content, root, _one(platform), subject=f"image {image}"))
+    chosen, subject = platform is not None, f"image {image}"
+    return ImageFiles(layer_files(metadata.content, root, _one(platform), subject=subject, chosen=chosen))
 
 
 def commit_rootfs(
@@ -111,7 +113,7 @@ def _ground(
     from distore.unpack.layers import image_layers
 
     content = metadata.content
-    options = unpack_options(platform, snapshotter=source.snapshotter)
+    options = replace(unpack_options(platform, snapshotter=source.snapshotter), chosen=False)
     where = place(metadata, content, options, stop=stop)
     found = None
     if base is not None:

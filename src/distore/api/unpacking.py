@@ -57,7 +57,8 @@ def unpack_options(platforms: Platforms = None, *, snapshotter: str | None = Non
     """
     from distore.transfer.unpack import UnpackOptions
 
-    return UnpackOptions(platforms=chosen_platforms(platforms) or (this_platform(),), snapshotter=snapshotter)
+    chosen = chosen_platforms(platforms)
+    return UnpackOptions(platforms=chosen or (this_platform(),), chosen=bool(chosen), snapshotter=snapshotter)
 
 
 def place(metadata: Metadata, content: LocalStore, options: UnpackOptions, *, stop: Stop) -> Place:
@@ -107,5 +108,6 @@ def write_rootfs(
             os.fspath(folder),
             replace(options, as_root=options.as_root and same_owner),
             name=str(image),
+            chosen=platform is not None,
             stop=stop,
         )

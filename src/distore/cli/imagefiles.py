@@ -56,6 +56,7 @@ class OpenImages:
         self._app = app
         self._out = out
         self._platform = _platform(platform)
+        self._chosen = platform is not None
         self._open: dict[str, LayerFiles] = {}
 
     def of(self, text: str) -> LayerFiles:
@@ -82,7 +83,12 @@ class OpenImages:
         from distore.api.files import layer_files
 
         return layer_files(
-            self._app.content, root, self._platform, subject=f"image {text}", watch=self._watch
+            self._app.content,
+            root,
+            self._platform,
+            subject=f"image {text}",
+            chosen=self._chosen,
+            watch=self._watch,
         )
 
     def _watch(self, layers: int) -> None:

@@ -195,7 +195,8 @@ def describe(event: Event) -> str | None:
         return f"{event.how} {short(event.digest)} {human_size(event.size)}"
     if isinstance(event, Unpacked):
         plain = f" to {human_size(event.plain)}" if event.plain is not None else ""
-        left_out = f", {event.left_out} devices or attributes left out" if event.left_out else ""
+        what = "device or attribute" if event.left_out == 1 else "devices or attributes"
+        left_out = f", {event.left_out} {what} left out" if event.left_out else ""
         how = "unpacked" if event.how == "unpacked" else f"unpacked already ({event.how})"
         return f"{how} {short(event.digest)} {human_size(event.size)}{plain}{left_out}"
     if isinstance(event, Noted):

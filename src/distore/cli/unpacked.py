@@ -89,6 +89,7 @@ def unpacked(
     root = root_of(metadata.images, metadata.content, flags.image(text))
     options = UnpackOptions(
         platforms=(platform(args.platform),),
+        chosen=args.platform is not None,
         snapshotter=flags.snapshotter(args.snapshotter),
         sync=not getattr(args, "no_sync", False),
     )
@@ -99,19 +100,24 @@ def unpacked(
     def events() -> Generator[Event, None, None]:
         found.update((yield from unpack(place, metadata.content, root, options, name=text, stop=stop)))
 
-    show(events() if always else _needed(events()), out, quiet=quiet, clock=time.monotonic)
+    shown = events() if always and out.as_json else _needed(events(), always=always)
+    show(shown, out, quiet=quiet, clock=time.monotonic)
     (image,) = found.values()
     return UnpackedImage(name=text, image=image, snapshotter=place.snapshotter)
 
 
-def _needed(events: Generator[Event, None, None]) -> Generator[Event, None, None]:
-    """No events when there is nothing to unpack: nobody asked for that."""
+def _needed(events: Generator[Event, None, None], *, always: bool) -> Generator[Event, None, None]:
+    """No events when there is nothing to unpack: nobody asked for that. With ``always`` only no plan,
+    which would tell of bytes to move."""
     from distore.transfer.progress import Planned
 
     first: list[Event] = []
     for event in events:
-        first.append(event)
-        if isinstance(event, Planned) and event.unpack:
-            yield from first
+        if not isinstance(event, Planned):
+            first.append(event)
+        elif event.unpack:
+            yield from (*first, event)
             yield from events
             return
+    if always:
+        yield from first

@@ -15,7 +15,7 @@ from distore.transfer.pace import Stop
 from distore.transfer.progress import Finished, Planned, Resolved, Unpacked, Unpacking
 from distore.transfer.storesink import add_labels
 from distore.unpack.layer import LayerRead
-from distore.unpack.layers import find_manifest, image_layers, with_config
+from distore.unpack.layers import check_platform, find_manifest, image_layers, with_config
 from distore.unpack.rootfs import write_rootfs
 from distore.unpack.unpacker import Unpacker
 
@@ -48,6 +48,7 @@ class UnpackOptions:
 
     Args:
         platforms: Which images of an index.
+        chosen: Somebody named them: an image that is no index has to be for the platform, too.
         snapshotter: ``overlayfs`` or ``native``; None: the best that there is.
         sync: Whether a snapshot is committed only once its files are on the device. If not, those that
             a restart of the machine found are unpacked again.
@@ -55,6 +56,7 @@ class UnpackOptions:
     """
 
     platforms: tuple[Platform, ...]
+    chosen: bool = False
     snapshotter: str | None = None
     sync: bool = True
     workers: int = WORKERS
@@ -172,6 +174,8 @@ class ImagesUnpack:
 
     def _begun(self, manifest: Descriptor, document: Manifest) -> Unpacker:
         image = with_config(self._place.content, manifest, document, subject=self._subject)
+        if self._options.chosen and len(self._options.platforms) == 1:
+            check_platform(image, self._options.platforms[0], subject=self._subject)
         unpacker = Unpacker(self._place, image)
         for digest in self._arrived:
             unpacker.arrived(digest)
@@ -201,7 +205,8 @@ def unpack(
     started = clock()
     yield Resolved(name=name, descriptor=root)
     images = [
-        image_layers(place.content, root, platform, subject=f"image {name}") for platform in options.platforms
+        image_layers(place.content, root, platform, subject=f"image {name}", chosen=options.chosen)
+        for platform in options.platforms
     ]
     run = ImagesUnpack(place, store, options, subject=f"image {name}")
     run.begin(root)
@@ -227,13 +232,14 @@ def rootfs(
     options: ApplyOptions,
     *,
     name: str,
+    chosen: bool = False,
     stop: Stop | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Generator[Event, None, None]:
     """Write the files of an image into a plain folder; yields what happens. See ``write_rootfs``."""
     started = clock()
     yield Resolved(name=name, descriptor=root)
-    image = image_layers(content, root, platform, subject=f"image {name}")
+    image = image_layers(content, root, platform, subject=f"image {name}", chosen=chosen)
     size = sum(layer.size for layer in image.layers)
     yield Planned(blobs=len(image.layers), size=size, missing_blobs=0, missing=0, unpack=size)
     ended = stop or Stop()

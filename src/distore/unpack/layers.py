@@ -12,6 +12,7 @@ from distore.images.select import Selection
 from distore.images.walk import MAX_DEPTH
 from distore.oci import mediatypes
 from distore.oci.manifest import MAX_CONFIG_SIZE, Index, parse_config
+from distore.oci.platform import Only
 from distore.unpack.chainid import chain_id
 
 if TYPE_CHECKING:
@@ -43,9 +44,13 @@ class ImageLayers:
     chain_id: Digest
 
 
-def image_layers(content: Blobs, root: Descriptor, platform: Platform, *, subject: str) -> ImageLayers:
+def image_layers(
+    content: Blobs, root: Descriptor, platform: Platform, *, subject: str, chosen: bool = False
+) -> ImageLayers:
     """The image for a platform below ``root``, all layers of which are in the store.
 
+    Args:
+        chosen: Somebody named the platform: an image that is no index has to be for it, too.
     Raises:
         NotFound: Nothing for the platform, or objects are missing; names them.
         FailedPrecondition: No image with layers, or config and manifest do not agree.
@@ -53,7 +58,20 @@ def image_layers(content: Blobs, root: Descriptor, platform: Platform, *, subjec
     """
     manifest, document = find_manifest(content, root, platform, subject=subject)
     _complete(content, (document.config, *document.layers), platform, subject)
-    return with_config(content, manifest, document, subject=subject)
+    image = with_config(content, manifest, document, subject=subject)
+    if chosen:
+        check_platform(image, platform, subject=subject)
+    return image
+
+
+def check_platform(image: ImageLayers, platform: Platform, *, subject: str) -> None:
+    """Make sure that an image says that it is for a platform.
+
+    Raises:
+        NotFound: It is for another one.
+    """
+    if Only(platform).rank(image.config.platform) is None:
+        raise NotFound(f"{subject}: is for {image.config.platform}, not for {platform}")
 
 
 def with_config(content: Blobs, manifest: Descriptor, document: Manifest, *, subject: str) -> ImageLayers:

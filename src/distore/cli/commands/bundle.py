@@ -188,7 +188,8 @@ def _copied(
     text = args.words[0]
     root = root_of(metadata.images, metadata.content, flags.image(text))
     platform = unpacked.platform(args.platform)
-    image = image_layers(metadata.content, root, platform, subject=f"image {text}")
+    chosen = args.platform is not None
+    image = image_layers(metadata.content, root, platform, subject=f"image {text}", chosen=chosen)
 
     def write(folder: str) -> None:
         def events() -> Generator[Event, None, None]:

@@ -128,7 +128,8 @@ def _ground(
     base = None
     if args.base:
         root = root_of(images, metadata.content, flags.image(args.base))
-        base = image_layers(metadata.content, root, platform, subject=f"image {args.base}")
+        chosen = args.platform is not None
+        base = image_layers(metadata.content, root, platform, subject=f"image {args.base}", chosen=chosen)
     snapshotter = metadata.snapshotter(source.snapshotter or flags.snapshotter(args.snapshotter))
     return Ground(images=images, snapshotter=snapshotter, platform=platform, base=base)
 

@@ -77,6 +77,7 @@ def _unpack_options(args: argparse.Namespace) -> UnpackOptions:
 
     return UnpackOptions(
         platforms=flags.chosen_platforms(args) or (this_platform(),),
+        chosen=bool(args.platform),
         snapshotter=flags.snapshotter(args.snapshotter),
         sync=not args.no_sync,
     )

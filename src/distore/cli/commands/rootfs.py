@@ -61,7 +61,9 @@ def run(args: argparse.Namespace, app: App, out: Output) -> None:
         platform = unpacked.platform(args.platform)
 
         def events() -> Generator[Event, None, None]:
-            yield from rootfs(metadata.content, root, platform, args.folder, options, name=args.image)
+            chosen = args.platform is not None
+            content, name = metadata.content, args.image
+            yield from rootfs(content, root, platform, args.folder, options, name=name, chosen=chosen)
 
         show(events(), out, quiet=args.quiet, clock=time.monotonic)
     if not out.as_json:
