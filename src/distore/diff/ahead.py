@@ -1,4 +1,4 @@
-"""ReadAhead: an Input that is read, and hashed, in a thread of its own where the system gives one."""
+"""ReadAhead: an Input that is read, and hashed, in threads of their own where the system gives them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from distore.errors import FailedPrecondition, ResourceExhausted
 from distore.oci.digest import Digest, new_hasher
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from distore.content.store import Input
 
-_BUFFERS: Final = 3  # one is worked on, one is filled, one is ready
+_BUFFERS: Final = 4  # one is worked on, one is hashed, one is filled, one is ready
+_Got = tuple[memoryview, int] | BaseException | None
 
 
 class ReadAhead:
@@ -34,20 +35,18 @@ class ReadAhead:
         self._subject = subject
         self._hasher = new_hasher(algorithm)
         self._free: SimpleQueue[memoryview | None] = SimpleQueue()
-        self._full: SimpleQueue[tuple[memoryview, int] | BaseException | None] = SimpleQueue()
+        self._plain: SimpleQueue[_Got] = SimpleQueue()  # read, and to be hashed
+        self._full: SimpleQueue[_Got] = SimpleQueue()
         self._is_whole = False
         self._total = 0
         self.size = 0
         for _ in range(_BUFFERS):
             self._free.put(memoryview(bytearray(CHUNK)))
-        self._thread: Thread | None = Thread(target=self._read, name="distore-layer", daemon=True)
-        try:
-            self._thread.start()
-        except RuntimeError:  # the system gives no more of them
-            self._thread = None
+        self._hashing = _started(self._hash, "distore-hash")
+        self._reading = _started(self._read, "distore-layer")
 
     def __iter__(self) -> Iterator[memoryview]:
-        if self._thread is None:
+        if self._reading is None:
             yield from self._beside_nobody()
             return
         while (got := self._full.get()) is not None:
@@ -72,13 +71,17 @@ class ReadAhead:
     def close(self) -> None:
         """Stop reading; the bytes that are being read come first."""
         self._free.put(None)
-        if self._thread is not None:
-            self._thread.join()
+        if self._reading is not None:
+            self._reading.join()
+        self._plain.put(None)
+        if self._hashing is not None:
+            self._hashing.join()
 
     def _beside_nobody(self) -> Iterator[memoryview]:
         buffer = self._free.get()
         assert buffer is not None
         while size := self._filled(buffer):
+            self._hasher.update(buffer[:size])
             self.size += size
             yield buffer[:size]
         self._is_whole = True
@@ -89,16 +92,39 @@ class ReadAhead:
         self._total += size
         if self._total > self._limit:
             raise ResourceExhausted(f"{self._subject}: unpacks to more than {self._limit} bytes")
-        self._hasher.update(buffer[:size])
         return size
 
     def _read(self) -> None:
         try:
             while (buffer := self._free.get()) is not None:
                 size = self._filled(buffer)
+                self._hand_on((buffer, size) if size else None)
                 if not size:
-                    self._full.put(None)
                     return
-                self._full.put((buffer, size))
         except BaseException as error:  # noqa: BLE001 - whoever takes the bytes gets it
-            self._full.put(error)
+            self._hand_on(error)
+
+    def _hand_on(self, got: _Got) -> None:
+        """To the thread that hashes; without one it is done here."""
+        if self._hashing is not None:
+            self._plain.put(got)
+            return
+        if isinstance(got, tuple):
+            self._hasher.update(got[0][: got[1]])
+        self._full.put(got)
+
+    def _hash(self) -> None:
+        while isinstance(got := self._plain.get(), tuple):
+            self._hasher.update(got[0][: got[1]])
+            self._full.put(got)
+        self._full.put(got)
+
+
+def _started(work: Callable[[], None], name: str) -> Thread | None:
+    """None: the system gives no more threads."""
+    thread = Thread(target=work, name=name, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        return None
+    return thread
