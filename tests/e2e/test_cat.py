@@ -43,7 +43,8 @@ def test_what_cannot_be_read_is_said_before_anything_is_written(
 
 
 def test_the_platform_that_is_asked_for_is_read(files: Dist) -> None:
-    assert files.raw("cat", "--platform", "linux/arm64", "app:1:/etc/passwd") == b"root\nweb\n"
+    assert files.raw("cat", "--platform", "linux/amd64", "app:1:/etc/passwd") == b"root\nweb\n"
+    assert files.raw("cat", "--platform", "linux/arm64", "app:1:/etc/passwd", status=11) == b""
     files("cat", "--platform", "no such", "app:1:/etc/passwd", status=2)
 
 

@@ -270,10 +270,3 @@ def test_there_is_no_talk_of_what_was_unpacked_before(dist: Dist, app: str) -> N
 
     assert again.count("unpacked already (present)") == 3
     assert "to move" not in again and "to unpack" not in again
-
-
-def test_a_layer_without_a_byte_is_an_empty_one(dist: Dist, registry: FakeRegistry) -> None:
-    name = served(registry, [tar_of({"a": b"b"}), b""])
-
-    assert dist("pull", "--unpack", "-q", name).returncode == 0
-    assert dist("ls", f"{name}:/").stdout == b"a\n"

@@ -134,7 +134,8 @@ def test_every_method_of_the_classes_has_a_face() -> None:
         "resolvers",
         "leases",
         "namespaces",
-    }  # the last two: without a wait worth a thread
+        "snapshots",
+    }  # the last three: without a wait worth a thread
     assert names(distore.Registry) - own == names(aio.Registry)
     assert names(distore.Store) - own == names(aio.Store)
 

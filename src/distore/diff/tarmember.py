@@ -225,7 +225,7 @@ class _Stream:
 def _header(stream: _Stream, subject: str, *, first: bool) -> Header | None:
     """The next header, None at the end of the archive."""
     try:
-        block = stream.exactly(BLOCK, may_end=True)
+        block = stream.exactly(BLOCK, may_end=not first)
     except DataLoss as error:
         if first:
             raise FailedPrecondition(f"{subject}: not a tar file") from error

@@ -119,7 +119,9 @@ class SnapshotSweep:
         used = {name: self._folders(name).used() for name in {each.snapshotter for each in gone}}
         for each in gone:
             with translated(f"snapshot {each.key}"):
-                freed = self._folders(each.snapshotter).remove(each.id, used=used[each.snapshotter])
+                freed = self._folders(each.snapshotter).remove(
+                    each.id, used=used[each.snapshotter], is_known=partial(self._is_known, each.snapshotter)
+                )
             yield _removed(each, freed)
 
     def _size(self, one: _Found) -> int:

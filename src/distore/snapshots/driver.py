@@ -126,7 +126,7 @@ class Driver(ABC):
                 # The files would stay, and the disk full: of one that nothing lies on they may go first.
                 self._folders.empty(record.id)
                 removed = self._records.remove(key)
-            self._folders.remove(removed.id, used=self._folders.used())
+            self._folders.remove(removed.id, used=self._folders.used(), is_known=self._records.has)
 
     def walk(self, *filters: str) -> Iterator[Info]:
         return self._records.walk(*filters)

@@ -88,13 +88,15 @@ class Folders:
         """The numbers of those that somebody has mounted."""
         return mounted(self.path)
 
-    def remove(self, id: int, *, used: set[int]) -> int:
+    def remove(self, id: int, *, used: set[int], is_known: Callable[[int], bool]) -> int:
         """Remove the files of a snapshot whose record is gone; the bytes that this freed.
 
         Nothing happens while somebody has them mounted, or removes them: ``sweep`` takes what is left.
 
         Args:
             used: Looked at after the record was removed.
+            is_known: Whether a record has the number, asked while the folder is claimed: a sweep may
+                have been quicker, and the number, and the folder, be those of another snapshot by now.
         """
         if id in used:
             return 0
@@ -102,7 +104,7 @@ class Folders:
         if claim is None:
             return 0
         try:
-            return self._remove(id)
+            return 0 if is_known(id) else self._remove(id)
         finally:
             os.close(claim)
 

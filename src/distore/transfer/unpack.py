@@ -76,6 +76,7 @@ class ImagesUnpack:
         self._subject = subject
         self._options = options
         self._changed = threading.Condition()
+        self._root: Digest | None = None
         self._arrived: set[Digest] = set()
         self._found: list[tuple[Descriptor, Manifest]] = []
         self._images: dict[Digest, ImageLayers] = {}  # by their manifest
@@ -93,7 +94,7 @@ class ImagesUnpack:
             NotFound: Nothing for a platform, or a layer that no pull brings is not in the store.
             FailedPrecondition: An artifact.
         """
-        found = {}
+        found, self._root = {}, root.digest
         for platform in self._options.platforms:
             manifest, document = find_manifest(self._place.content, root, platform, subject=self._subject)
             found[manifest.digest] = (manifest, document)
@@ -174,8 +175,9 @@ class ImagesUnpack:
 
     def _begun(self, manifest: Descriptor, document: Manifest) -> Unpacker:
         image = with_config(self._place.content, manifest, document, subject=self._subject)
-        if self._options.chosen and len(self._options.platforms) == 1:
-            check_platform(image, self._options.platforms[0], subject=self._subject)
+        if self._options.chosen and manifest.digest == self._root:  # else the index has said what it is for
+            for platform in self._options.platforms:
+                check_platform(image, platform, subject=self._subject)
         unpacker = Unpacker(self._place, image)
         for digest in self._arrived:
             unpacker.arrived(digest)

@@ -59,7 +59,7 @@ def image_layers(
     manifest, document = find_manifest(content, root, platform, subject=subject)
     _complete(content, (document.config, *document.layers), platform, subject)
     image = with_config(content, manifest, document, subject=subject)
-    if chosen:
+    if chosen and manifest.digest == root.digest:  # else the index has said what it is for
         check_platform(image, platform, subject=subject)
     return image
 

@@ -85,9 +85,17 @@ def test_one_that_another_process_removes_is_left_to_it(folders: Folders) -> Non
     with folders.new(1, nobody) as id:
         pass
     with claimed(os.path.join(folders.path, str(id))):
-        assert folders.remove(id, used=set()) == 0
+        assert folders.remove(id, used=set(), is_known=nobody) == 0
         assert folders.sweep(set, nobody) == 0
 
+    assert os.path.isdir(folders.files(id))
+
+
+def test_a_number_that_another_snapshot_has_by_then_is_left_to_it(folders: Folders) -> None:
+    with folders.new(1, nobody) as id:
+        pass
+
+    assert folders.remove(id, used=set(), is_known=lambda asked: asked == id) == 0
     assert os.path.isdir(folders.files(id))
 
 
@@ -95,10 +103,10 @@ def test_one_that_is_mounted_stays(folders: Folders) -> None:
     with folders.new(1, nobody) as id:
         pass
 
-    assert folders.remove(id, used={id}) == 0
+    assert folders.remove(id, used={id}, is_known=nobody) == 0
     assert os.path.isdir(folders.files(id))
-    assert folders.remove(id, used=set()) > 0
-    assert folders.remove(id, used=set()) == 0
+    assert folders.remove(id, used=set(), is_known=nobody) > 0
+    assert folders.remove(id, used=set(), is_known=nobody) == 0
 
 
 def test_what_cannot_be_filled_goes_again(folders: Folders) -> None:
@@ -123,7 +131,7 @@ def test_a_number_comes_again_while_its_last_folder_is_still_going(folders: Fold
     with folders.new(1, nobody) as id:
         pass
 
-    assert folders.remove(id, used=set()) > 0
+    assert folders.remove(id, used=set(), is_known=nobody) > 0
 
     assert os.listdir(folders.path) == ["1.gone"]
 
