@@ -70,12 +70,17 @@ def start(name: str, root: Path) -> subprocess.Popen[bytes]:
 
 
 def assert_whole(root: Path, blobs: Sequence[str]) -> None:
-    """Every blob is there and right, nothing else is, and no ingest is left."""
+    """Every blob is there and right, nothing else is, and no ingest is left.
+
+    Who was killed between the rename of a blob and the end of its ingest leaves a folder without data,
+    which counts for nothing and goes with fsck (docs/formats/store.md, "Commit").
+    """
     there = {f"sha256:{path.name}" for path in (root / "blobs" / "sha256").iterdir()}
     assert there == set(blobs)
-    assert list((root / "ingest").iterdir()) == []
+    assert [path for path in (root / "ingest").iterdir() if (path / "data").exists()] == []
     fsck = subprocess.run([*DIST, "fsck", "--root", str(root)], capture_output=True, check=False)
     assert fsck.returncode == 0, fsck.stdout
+    assert list((root / "ingest").iterdir()) == []
 
 
 def wait_for(process: subprocess.Popen[bytes], reached: Callable[[], bool]) -> None:
