@@ -53,7 +53,7 @@ def run(tmp_path: Path) -> Callable[..., str]:
     def pytest_on(text: str, *options: str) -> str:
         (tmp_path / "test_stranger.py").write_text(text)
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", *options]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=110, check=False)
         return (done.stdout + done.stderr).strip().splitlines()[-1]
 
     return pytest_on
