@@ -6,10 +6,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
+from distore.registry.grants import EVERYTHING, Grants
+
 if TYPE_CHECKING:
     from distore.content.store import Reader
 
 NO_ANSWER: Final = 0  # in the place of a status: the connection ends and nothing is sent
+# In the place of a status: another worker has what the request is about, its header OWNER says which
+# (its pid). The body has not been read; whoever carries requests hands this one over.
+ELSEWHERE: Final = -1
+OWNER: Final = "owner"
 _CHUNK: Final = 64 * 1024  # bytes read at a time of a body that is kept in memory
 
 
@@ -43,7 +49,8 @@ class Request:
     """``path`` is decoded and has no query; header names are lower case.
 
     ``query`` has the first value of each name, ``repeated`` all values of the names that came
-    more than once.
+    more than once. ``client`` is the address it comes from, without the port; ``grants`` is set by
+    the gate, and allows everything where there is none.
     """
 
     method: str
@@ -52,6 +59,9 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     repeated: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     body: Body = field(default_factory=BytesBody, compare=False, repr=False)
+    client: str = ""
+    scheme: str = "http"
+    grants: Grants = field(default=EVERYTHING, compare=False)
 
     def values(self, name: str) -> tuple[str, ...]:
         """Every value that the query has for ``name``."""
@@ -73,7 +83,8 @@ class Slice:
 class Response:
     """A HEAD has the headers of the GET and a body that is not sent.
 
-    Content-Length is that of ``body`` unless a header says otherwise. ``status`` may be NO_ANSWER.
+    Content-Length is that of ``body`` unless a header says otherwise. ``status`` may be
+    NO_ANSWER or ELSEWHERE.
     """
 
     status: int
@@ -100,6 +111,19 @@ class FileBacked(Protocol):
 
 
 Handler = Callable[[Request], Response]
+
+
+class Service(Protocol):
+    """What a server serves: a Handler that may have an answer at hand."""
+
+    def handle(self, request: Request, /) -> Response:
+        """Answer; may wait for disks, locks and the network. Never raises a DistoreError."""
+        ...
+
+    def quick(self, request: Request, /) -> Response | None:
+        """The answer, if it is at hand within microseconds; None: ask ``handle``. Called in the event
+        loop, so it waits for nothing; a body is not read."""
+        ...
 
 
 def small_body(request: Request, *, limit: int) -> bytes | None:

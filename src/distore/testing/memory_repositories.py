@@ -1,0 +1,250 @@
+"""MemoryRepositories: Repositories in memory, the verified fake for tests."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Container, MutableMapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from distore.oci.descriptor import Descriptor
+from distore.repositories import ManifestRecord, Pull, RepositoryUsage, Tag
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator
+
+    from distore.oci.digest import Digest
+
+Tags = MutableMapping[str, dict[str, Descriptor]]
+
+
+@dataclass(slots=True)
+class _Repository:
+    cached: bool = False
+    blobs: dict[Digest, int] = field(default_factory=dict)  # manifests, too; bytes
+    manifests: dict[Digest, ManifestRecord] = field(default_factory=dict)
+    tags: dict[str, Tag] = field(default_factory=dict)  # the times of those in ``MemoryRepositories.shown``
+
+
+class MemoryRepositories:
+    """Repositories that end with the process. Nothing is swept.
+
+    Args:
+        shown: Tags by repository, kept up to date; a test may change it, too.
+        everywhere: Blobs that every repository offers.
+        now: Seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        shown: Tags | None = None,
+        *,
+        everywhere: Container[Digest] = (),
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.shown: Tags = {} if shown is None else shown
+        self._everywhere = everywhere
+        self._now = now
+        self._guard = threading.RLock()
+        self._all: dict[str, _Repository] = {}
+        self._version = 0
+
+    def version(self) -> int:
+        # A test may change ``shown`` behind our back: never the same number twice.
+        with self._guard:
+            self._version += 1
+            return self._version
+
+    def names(self, *, after: str = "", limit: int | None = None) -> list[str]:
+        with self._guard:
+            return sorted(name for name in {*self._all, *self.shown} if name > after)[:limit]
+
+    def exists(self, repository: str, /) -> bool:
+        with self._guard:
+            return repository in self._all or repository in self.shown
+
+    def is_cached(self, repository: str, /) -> bool:
+        with self._guard:
+            return repository in self._all and self._all[repository].cached
+
+    def has(self, repository: str, digest: Digest, /) -> bool:
+        with self._guard:
+            here = self._all.get(repository)
+            return digest in self._everywhere or (here is not None and digest in here.blobs)
+
+    def use(self, repository: str, digest: Digest, /) -> bool:
+        return self.has(repository, digest)
+
+    def manifest(self, repository: str, digest: Digest, /) -> ManifestRecord | None:
+        with self._guard:
+            here = self._all.get(repository)
+            return here.manifests.get(digest) if here is not None else None
+
+    def manifests(
+        self, repository: str, /, *, after: str = "", limit: int | None = None
+    ) -> list[ManifestRecord]:
+        with self._guard:
+            here = self._all.get(repository)
+            found = here.manifests if here is not None else {}
+            return [found[digest] for digest in sorted(found) if digest > after][:limit]
+
+    def tag(self, repository: str, name: str, /) -> Tag | None:
+        with self._guard:
+            descriptor = self.shown.get(repository, {}).get(name)
+            if descriptor is None:
+                return None
+            here = self._all.get(repository)
+            told = here.tags.get(name) if here is not None else None
+            if told is not None and told.descriptor == descriptor:
+                return told
+            return Tag(name=name, descriptor=descriptor)
+
+    def tags(self, repository: str, /, *, after: str = "", limit: int | None = None) -> list[Tag]:
+        with self._guard:
+            names = sorted(name for name in self.shown.get(repository, {}) if name > after)[:limit]
+            found = (self.tag(repository, name) for name in names)
+            return [tag for tag in found if tag is not None]
+
+    def referrers(
+        self,
+        repository: str,
+        subject: Digest,
+        /,
+        *,
+        artifact_type: str | None = None,
+        after: str = "",
+        limit: int | None = None,
+    ) -> list[Descriptor]:
+        return [
+            record.descriptor
+            for record in self.manifests(repository, after=after)
+            if record.subject == subject and artifact_type in (None, record.descriptor.artifact_type)
+        ][:limit]
+
+    def usage(self, repository: str, /) -> RepositoryUsage | None:
+        with self._guard:
+            if not self.exists(repository):
+                return None
+            here = self._all.get(repository) or _Repository()
+            return RepositoryUsage(
+                name=repository,
+                size=sum(here.blobs.values()),
+                blobs=len(here.blobs),
+                manifests=len(here.manifests),
+                tags=len(self.shown.get(repository, {})),
+                cached=here.cached,
+            )
+
+    def size(self) -> int:
+        with self._guard:
+            return sum(
+                {digest: size for here in self._all.values() for digest, size in here.blobs.items()}.values()
+            )
+
+    def owners(self, digest: Digest, /) -> list[str]:
+        with self._guard:
+            return sorted(name for name, here in self._all.items() if digest in here.blobs)
+
+    @contextmanager
+    def keeping(self, digest: Digest, /) -> Iterator[None]:
+        yield
+
+    def add_blob(self, repository: str, digest: Digest, size: int, /, *, cached: bool = False) -> None:
+        with self._guard:
+            self._made(repository, cached=cached).blobs.setdefault(digest, size)
+
+    def mount(self, source: str | None, repository: str, digest: Digest, /) -> bool:
+        with self._guard:
+            if source is not None and not self.has(source, digest):
+                return False
+            owners = self.owners(digest)
+            if source is None and not owners:
+                return False
+            size = self._all[owners[0]].blobs[digest] if owners else 0
+            self.add_blob(repository, digest, size)
+            return True
+
+    def put_manifest(
+        self,
+        repository: str,
+        record: ManifestRecord,
+        /,
+        *,
+        tags: Collection[str] = (),
+        needed: Collection[Digest] = (),
+        cached: bool = False,
+    ) -> list[Digest]:
+        moment = datetime.fromtimestamp(self._now(), UTC)
+        descriptor = record.descriptor
+        with self._guard:
+            missing = [digest for digest in needed if not self.has(repository, digest)]
+            if missing:
+                return missing
+            here = self._made(repository, cached=cached)
+            old = here.manifests.get(descriptor.digest)
+            pulled = old.pulled if old is not None else None
+            here.manifests[descriptor.digest] = replace(record, pushed=moment, pulled=pulled)
+            here.blobs[descriptor.digest] = descriptor.size
+            plain = Descriptor(
+                media_type=descriptor.media_type, digest=descriptor.digest, size=descriptor.size
+            )
+            for name in tags:
+                self.shown[repository][name] = plain
+                here.tags[name] = Tag(
+                    name=name, descriptor=plain, updated=moment, checked=moment if cached else None
+                )
+            return []
+
+    def untag(self, repository: str, tag: str, /) -> bool:
+        with self._guard:
+            return self.shown.get(repository, {}).pop(tag, None) is not None
+
+    def delete_manifest(self, repository: str, digest: Digest, /) -> bool:
+        with self._guard:
+            here = self._all.get(repository)
+            if here is None or here.manifests.pop(digest, None) is None:
+                return False
+            here.blobs.pop(digest, None)
+            tags = self.shown.get(repository, {})
+            for name in [name for name, descriptor in tags.items() if descriptor.digest == digest]:
+                del tags[name]
+            return True
+
+    def delete_blob(self, repository: str, digest: Digest, /) -> bool:
+        with self._guard:
+            here = self._all.get(repository)
+            if here is None or digest not in here.blobs or digest in here.manifests:
+                return False
+            del here.blobs[digest]
+            return True
+
+    def forget(self, repository: str, /) -> bool:
+        with self._guard:
+            there = self.exists(repository)
+            self._all.pop(repository, None)
+            self.shown.pop(repository, None)
+            return there
+
+    def note_pulled(self, pulls: Iterable[Pull], /) -> None:
+        with self._guard:
+            for pull in pulls:
+                moment = datetime.fromtimestamp(pull.when, UTC)
+                here = self._all.get(pull.repository)
+                if here is None or pull.digest not in here.manifests:
+                    continue
+                here.manifests[pull.digest] = replace(here.manifests[pull.digest], pulled=moment)
+                if pull.tag in here.tags:
+                    here.tags[pull.tag] = replace(here.tags[pull.tag], pulled=moment)
+
+    def note_checked(self, repository: str, tag: str, when: float, /) -> None:
+        with self._guard:
+            here = self._all.get(repository)
+            if here is not None and tag in here.tags:
+                here.tags[tag] = replace(here.tags[tag], checked=datetime.fromtimestamp(when, UTC))
+
+    def _made(self, repository: str, *, cached: bool) -> _Repository:
+        self.shown.setdefault(repository, {})
+        return self._all.setdefault(repository, _Repository(cached=cached))
