@@ -1,0 +1,41 @@
+"""Compose: a registry as its settings say, out of parts that somebody else has made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from distore.registry.routes import PushRegistry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from distore.content.store import Store
+    from distore.images.image import ImageStore
+    from distore.registry.message import Service
+    from distore.registry.settings import ServeSettings
+    from distore.remotes.resolver import Resolver
+    from distore.repositories import Repositories
+
+
+class Parts(NamedTuple):
+    """What a registry is made of. ``resolver`` is made when it is first asked for; ``now``: seconds
+    since the epoch."""
+
+    content: Store
+    repositories: Repositories
+    images: ImageStore
+    resolver: Callable[[], Resolver]
+    now: Callable[[], float]
+
+
+class Composed(NamedTuple):
+    """``close`` ends what works behind ``service``, when no more requests come."""
+
+    service: Service
+    close: Callable[[], None]
+
+
+def compose(settings: ServeSettings, parts: Parts) -> Composed:
+    """From the inside out: the registry, the store's images, the cache, the page, the gate."""
+    registry = PushRegistry(parts.content, parts.repositories)
+    return Composed(registry, registry.close)
