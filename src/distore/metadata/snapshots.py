@@ -182,6 +182,7 @@ class SnapshotRecords:
         return self._all(parse(filters).match)  # here: a bad filter fails at the call
 
     def has(self, id: int, /) -> bool:
+        self._database.settle()  # files are removed on the strength of the answer
         statement = "SELECT 1 FROM snapshots WHERE snapshotter = ? AND id = ?"
         return bool(self._database.query(statement, self._snapshotter, id))
 

@@ -149,6 +149,7 @@ class SnapshotSweep:
         return {_number(row[0]) for row in self._database.query(_IDS, snapshotter)}
 
     def _is_known(self, snapshotter: str, id: int) -> bool:
+        self._database.settle()
         return bool(self._database.query(_IS_KNOWN, snapshotter, id))
 
     def _folders(self, snapshotter: str) -> Folders:
