@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from distore.metadata.namespaces import Namespaces
     from distore.oci.digest import Digest
     from distore.oci.reference import Reference
+    from distore.registry.compose import Composed
+    from distore.registry.metrics import Metrics
+    from distore.registry.settings import ServeSettings
     from distore.remotes.credentials import Credential
     from distore.remotes.explanation import Explanation
     from distore.remotes.http.resolver import HttpResolver
@@ -250,6 +253,34 @@ class App:
             suppliers=suppliers,
         )
         return Check(self.content, options, now=time.time, monotonic=time.monotonic, sleep=time.sleep)
+
+    @contextmanager
+    def serving(self, settings: ServeSettings, metrics: Metrics) -> Iterator[Composed]:
+        """The registry over the store, while the block runs.
+
+        Args:
+            metrics: Where its numbers go.
+        Raises:
+            DistoreError: The store cannot be used, or a file that the settings name.
+        """
+        import time
+
+        from distore.registry.compose import Parts, compose
+        from distore.testing.memory_repositories import MemoryRepositories
+
+        parts = Parts(
+            content=self.content,
+            repositories=MemoryRepositories(),
+            images=self.images,
+            resolver=lambda: self.resolver,
+            now=time.time,
+            metrics=metrics,
+        )
+        composed = compose(settings, parts)
+        try:
+            yield composed
+        finally:
+            composed.close()
 
     def close(self) -> None:
         """Close what was opened."""

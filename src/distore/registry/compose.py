@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from distore.content.store import Store
     from distore.images.image import ImageStore
     from distore.registry.message import Service
+    from distore.registry.metrics import Metrics
     from distore.registry.settings import ServeSettings
     from distore.remotes.resolver import Resolver
     from distore.repositories import Repositories
@@ -19,13 +20,14 @@ if TYPE_CHECKING:
 
 class Parts(NamedTuple):
     """What a registry is made of. ``resolver`` is made when it is first asked for; ``now``: seconds
-    since the epoch."""
+    since the epoch; ``metrics``: where the numbers of a layer go."""
 
     content: Store
     repositories: Repositories
     images: ImageStore
     resolver: Callable[[], Resolver]
     now: Callable[[], float]
+    metrics: Metrics
 
 
 class Composed(NamedTuple):

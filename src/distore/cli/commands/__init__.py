@@ -61,6 +61,7 @@ VERBS: Final[Mapping[str, str]] = {
     "ls-layers": "print the digest and size of each layer of a manifest on standard input",
     "login": "check credentials for a registry and keep them",
     "logout": "forget the credentials for a registry",
+    "serve": "serve the store as an OCI registry: push, pull, cache, web page",
     "registry": "show how a registry is reached, and whether it answers",
     "completion": "print a shell completion script",
     "version": "print the version",

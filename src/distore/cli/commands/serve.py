@@ -1,0 +1,143 @@
+"""``dist serve``: an OCI registry over the store."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+
+from distore.cli import flags
+from distore.errors import InvalidArgument, Unimplemented
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping
+
+    from distore.app import App
+    from distore.cli.output import Output
+    from distore.config import Config
+
+SUMMARY = "serve the store as an OCI registry: push, pull, cache, web page"
+EXAMPLES = (
+    "dist serve                                        # on 127.0.0.1:5000",
+    "dist serve --listen 127.0.0.1:0 --json            # a free port, told on standard output",
+    "dist serve --listen :5000 --listen unix:/run/dist.sock --workers 2",
+    "dist serve --config /etc/dist/serve.toml --access-log /var/log/dist/access.log",
+    "dist serve --listen :443 --tls-cert cert.pem --tls-key key.pem --htpasswd users",
+    "kill -HUP PID                                     # read the configuration again; nobody is cut off",
+)
+
+_VARIABLE: Final = "DIST_SERVE_"
+# The flag's name -> the key of the configuration file. Every one has a variable, too.
+_KEYS: Final[Mapping[str, str]] = {
+    "listen": "listen",
+    "workers": "workers",
+    "grace": "grace",
+    "access_log": "log.access",
+    "tls_cert": "tls.certificate",
+    "tls_key": "tls.key",
+    "htpasswd": "auth.htpasswd",
+    "anonymous": "auth.anonymous",
+}
+_PATHS: Final = ("tls_cert", "tls_key", "htpasswd")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--listen",
+        action="append",
+        metavar="ADDRESS",
+        help="HOST:PORT, [V6]:PORT or unix:PATH; may be given again (default: 127.0.0.1:5000)",
+    )
+    parser.add_argument(
+        "--config", metavar="FILE", help="settings (TOML), see docs/serve.md (default: $DIST_SERVE_CONFIG)"
+    )
+    parser.add_argument("--workers", type=flags.count, metavar="N", help="processes that answer (default: 1)")
+    parser.add_argument(
+        "--grace", metavar="D", help="how long what is under way gets at the end, such as 90s (default: 30s)"
+    )
+    parser.add_argument(
+        "--access-log",
+        metavar="FILE",
+        help="one JSON line for each request; - is standard output (default: off)",
+    )
+    parser.add_argument("--tls-cert", metavar="FILE", help="speak TLS with this certificate chain (PEM)")
+    parser.add_argument(
+        "--tls-key", metavar="FILE", help="the key of the certificate, if it has its own file"
+    )
+    parser.add_argument("--htpasswd", metavar="FILE", help="who may use it: names and bcrypt hashes")
+    parser.add_argument(
+        "--anonymous", metavar="WHAT", help="what nobody in particular may do: nothing or pull"
+    )
+
+
+def config(config: Config, args: argparse.Namespace) -> Config:
+    """Registries behind the cache are reached as the environment says."""
+    args.plain_http = args.skip_verify = False
+    args.hosts_dir = args.ca = args.authfile = None
+    args.min_speed = 1024
+    return flags.registry_config(config, args)
+
+
+def run(args: argparse.Namespace, app: App, out: Output) -> None:
+    from importlib.util import find_spec
+
+    from distore.registry.server.configuration import read
+
+    if find_spec("aiohttp") is None:
+        raise Unimplemented("dist serve: needs aiohttp; pip install 'distore[server]' brings it")
+    configuration = read(args.config or os.environ.get(f"{_VARIABLE}CONFIG") or None, overrides(args))
+    _serve(configuration, app, out)
+
+
+def _serve(configuration, app, out):  # type: ignore
+    import threading
+
+    from distore.registry.app import RegistryServer
+    from distore.registry.metrics import Metrics
+
+    address = configuration.server.listen[0]
+    with app.serving(configuration.serve, Metrics()) as composed:
+        server = RegistryServer(composed.service.handle, host=address.host, port=address.port)
+        with server:
+            announce(out, [server.address], "http")
+            threading.Event().wait()
+
+
+def announce(out: Output, addresses: list[str], scheme: str) -> None:
+    """Say where it listens."""
+    urls = [where if where.startswith("unix:") else f"{scheme}://{where}/" for where in addresses]
+    if out.as_json:
+        out.record("", event="listening", addresses=addresses, urls=urls)
+        out.flush()
+    out.note(f"dist: listening on {', '.join(urls)}")
+
+
+def overrides(args: argparse.Namespace) -> dict[str, object]:
+    """What flags and environment say, flags first, by key of the configuration file.
+
+    Raises:
+        InvalidArgument: A variable has no value that could be one.
+    """
+    found: dict[str, object] = {}
+    for name, key in _KEYS.items():
+        value: object = getattr(args, name)
+        if value is None:
+            value = _of_environment(name)
+        if value is None:
+            continue
+        found[key] = os.path.abspath(os.path.expanduser(str(value))) if name in _PATHS else value
+    return found
+
+
+def _of_environment(name: str) -> object:
+    variable = f"{_VARIABLE}{name.upper()}"
+    text = os.environ.get(variable)
+    if not text:
+        return None
+    if name == "listen":
+        return text.replace(",", " ").split()
+    if name == "workers":
+        if not (text.isascii() and text.isdecimal() and len(text) < 4):
+            raise InvalidArgument(f"{variable}={text[:40]!a}: want a number")
+        return int(text)
+    return text

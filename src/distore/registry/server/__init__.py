@@ -1,0 +1,1 @@
+"""The server around the registry: processes, sockets, TLS, limits, and what operators look at."""
