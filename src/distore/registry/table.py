@@ -79,6 +79,15 @@ class Table:
             raise self.wrong(key, f"want a whole number from {least} to {most}")
         return value
 
+    def share(self, key: str, default: float | None = None) -> float | None:
+        """A part of a whole: above 0, up to 1."""
+        value = self._take(key)
+        if value is None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
+            raise self.wrong(key, "want a number above 0 and up to 1, such as 0.95")
+        return float(value)
+
     def size(self, key: str, default: int | None = None) -> int | None:
         """Bytes: a number, or a text such as ``50G`` or ``512Mi``."""
         value = self._take(key)
@@ -133,6 +142,10 @@ class Table:
             Table(part, where=f"{self.where} [[{key}]] {number}", folder=self.folder)
             for number, part in enumerate(value, start=1)
         ]
+
+    def is_list(self, key: str) -> bool:
+        """Whether the key, which stays, has a list or tables."""
+        return isinstance(self._values.get(key), list)
 
     def keys(self) -> Iterator[str]:
         """What nobody has asked for yet."""
