@@ -20,9 +20,10 @@ from pathlib import Path
 import image
 from distore.content.local.store import LocalStore
 from distore.registry.app import RegistryServer
-from distore.registry.catalog import Catalog
+from distore.registry.features import Features
 from distore.registry.routes import PushRegistry
 from distore.registry.tokens import TokenGate
+from distore.testing.memory_repositories import MemoryRepositories
 
 DIST = Path(__file__).parents[1] / "dist"
 RATE = 250_000  # bytes a second for each connection: slow enough to watch
@@ -181,10 +182,8 @@ def main() -> int:
         say("An image is built from Python's standard library and served by an embedded registry.")
         store = LocalStore(str(folder / "registry"))
         tags = image.build(store)
-        catalog = Catalog({"library/redis": dict(tags)})
-        for digest in store.digests():
-            catalog.add("library/redis", digest)
-        registry = PushRegistry(store, catalog)
+        offers = MemoryRepositories({"library/redis": dict(tags)}, everywhere=set(store.digests()))
+        registry = PushRegistry(store, offers, features=Features(guess=True))
         gate = TokenGate(registry.handle, secret=secrets.token_bytes(32), clock=time.monotonic)
         with RegistryServer(gate.handle, rate=RATE) as server:
             print(

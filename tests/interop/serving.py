@@ -11,7 +11,6 @@ import sys
 from collections.abc import Sequence
 
 from distore.registry.app import RegistryServer
-from distore.registry.routes import Registry
 from distore.testing.server import FakeRegistry
 
 REPOSITORY, TAG = "library/large", "1"
@@ -23,8 +22,7 @@ def main(words: Sequence[str]) -> None:
     draw = random.Random(11)
     fake = FakeRegistry()  # never started: it only makes the image
     fake.image(REPOSITORY, TAG, [draw.randbytes(int(size)) for size in sizes])
-    handler = Registry(fake.blobs, fake.repositories).handle
-    with RegistryServer(handler, host=host, rate=int(rate) or None) as server:
+    with RegistryServer(fake.registry.handle, host=host, rate=int(rate) or None) as server:
         size = sum(map(len, fake.blobs.data.values()))
         ready = {"name": f"{server.address}/{REPOSITORY}:{TAG}", "size": size, "blobs": list(fake.blobs.data)}
         print(json.dumps(ready), flush=True)

@@ -13,8 +13,22 @@ from distore.registry.ranges import span_of
 
 if TYPE_CHECKING:
     from distore.content.store import Provider, Reader
-    from distore.registry.catalog import Catalog
     from distore.registry.message import Request
+    from distore.repositories import Repositories
+
+
+class Offered:
+    """Only what a repository offers of ``content``; whoever is told that it does may rely on it."""
+
+    def __init__(self, content: Provider, repositories: Repositories, repository: str) -> None:
+        self._content = content
+        self._repositories = repositories
+        self._repository = repository
+
+    def reader(self, digest: Digest, /) -> Reader:
+        if not self._repositories.use(self._repository, digest):
+            raise NotFound(f"content {digest}: not in repository {self._repository}")
+        return self._content.reader(digest)
 
 
 def get_blob(content: Provider, request: Request, text: str) -> Response:
@@ -30,13 +44,13 @@ def get_blob(content: Provider, request: Request, text: str) -> Response:
     return served(reader, request, digest, media_type=OCTET_STREAM)
 
 
-def delete_blob(catalog: Catalog, repository: str, text: str) -> Response:
+def delete_blob(repositories: Repositories, repository: str, text: str) -> Response:
     """Let ``repository`` offer it no more; the store keeps the bytes, for others may have them, too."""
     try:
         digest = Digest(text)
     except InvalidArgument as error:
         return errors.refusal(400, errors.DIGEST_INVALID, str(error))
-    if not catalog.remove_blob(repository, digest):
+    if not repositories.delete_blob(repository, digest):
         return errors.refusal(404, errors.BLOB_UNKNOWN, f"blob {digest} is unknown")
     return Response(status=202)
 

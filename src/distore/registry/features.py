@@ -18,6 +18,7 @@ class Features:
         chunked: Without, PATCH is refused with 405; a blob comes whole, in one POST or PUT.
         min_chunk: Bytes that every chunk but the last must have, or None.
         page: Referrers in one answer.
+        guess: Give out as a manifest, by digest, what was pushed as a blob and reads as one.
     """
 
     referrers: bool = True
@@ -25,3 +26,4 @@ class Features:
     chunked: bool = True
     min_chunk: int | None = None
     page: int = MAX_PAGE
+    guess: bool = False

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final
 
 from distore.content.blobs import write_blob
 from distore.errors import InvalidArgument
-from distore.oci.descriptor import Descriptor
 from distore.oci.digest import DEFAULT_ALGORITHM, Digest
 from distore.oci.manifest import MAX_MANIFEST_SIZE
 from distore.registry import errors, manifests
@@ -18,21 +17,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from distore.content.store import Ingester
-    from distore.registry.catalog import Catalog
     from distore.registry.features import Features
     from distore.registry.message import Request
+    from distore.repositories import Repositories
 
 _MAX_NAMED: Final = 20  # missing blobs that a refusal names
 
 
 class ManifestPush:
-    """Takes manifests into a store and a catalog; safe to use from any thread."""
+    """Takes manifests into a store and its repositories; safe to use from any thread."""
 
     def __init__(
-        self, store: Ingester, catalog: Catalog, *, features: Features, new_id: Callable[[], str]
+        self, store: Ingester, repositories: Repositories, *, features: Features, new_id: Callable[[], str]
     ) -> None:
         self._store = store
-        self._catalog = catalog
+        self._repositories = repositories
         self._features = features
         self._new_id = new_id
 
@@ -56,39 +55,44 @@ class ManifestPush:
             pushed = parse(data, _media_type(request))
         except InvalidArgument as error:
             return errors.refusal(400, errors.MANIFEST_INVALID, str(error))
-        missing = [blob.digest for blob in pushed.needed if not self._catalog.has(repository, blob.digest)]
-        if missing:
-            named = ", ".join(missing[:_MAX_NAMED])
-            return errors.refusal(
-                404, errors.MANIFEST_BLOB_UNKNOWN, f"manifest {name}: push its blobs first: {named}"
-            )
         return self._take(data, digest, pushed, repository=repository, tag=None if wanted else name)
 
     def delete(self, repository: str, name: str) -> Response:
         """Remove a tag; or, by digest, a manifest with every tag that names it."""
         if ":" not in name:
-            gone = self._catalog.untag(repository, name)
+            gone = self._repositories.untag(repository, name)
         else:
             try:
                 digest = Digest(name)
             except InvalidArgument as error:
                 return errors.refusal(400, errors.DIGEST_INVALID, str(error))
-            gone = self._catalog.remove_manifest(repository, digest)
+            gone = self._repositories.delete_manifest(repository, digest)
         return Response(status=202) if gone else manifests.unknown(name)
 
     def _take(
         self, data: bytes, digest: Digest, pushed: Pushed, *, repository: str, tag: str | None
     ) -> Response:
-        write_blob(self._store, f"manifest-{self._new_id()}", data, size=len(data), expected=digest)
-        self._catalog.add(repository, digest, media_type=pushed.media_type)
+        needed = {blob.digest for blob in pushed.needed}
+        missing = [blob for blob in needed if not self._repositories.has(repository, blob)]
+        if not missing:
+            with self._repositories.keeping(digest):
+                ref = f"registry/{repository}/manifest-{self._new_id()}"
+                write_blob(self._store, ref, data, size=len(data), expected=digest)
+                # Asked again, as this and the manifest are one change: a blob may have gone meanwhile.
+                missing = self._repositories.put_manifest(
+                    repository,
+                    pushed.record(digest, len(data)),
+                    tags=() if tag is None else (tag,),
+                    needed=needed,
+                )
+        if missing:
+            named = ", ".join(sorted(missing)[:_MAX_NAMED])
+            return errors.refusal(
+                404, errors.MANIFEST_BLOB_UNKNOWN, f"manifest {tag or digest}: push its blobs first: {named}"
+            )
         headers = {"location": f"/v2/{repository}/manifests/{digest}", "docker-content-digest": str(digest)}
-        if pushed.subject is not None:
-            self._catalog.refer(repository, pushed.subject.digest, pushed.referrer(digest, len(data)))
-            if self._features.referrers:
-                headers["oci-subject"] = str(pushed.subject.digest)
-        if tag is not None:
-            described = Descriptor(media_type=pushed.media_type, digest=digest, size=len(data))
-            self._catalog.tag(repository, tag, described)
+        if pushed.subject is not None and self._features.referrers:
+            headers["oci-subject"] = str(pushed.subject.digest)
         return Response(status=201, headers=headers)
 
 

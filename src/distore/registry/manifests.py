@@ -12,39 +12,45 @@ from distore.oci.digest import Digest
 from distore.oci.manifest import MAX_MANIFEST_SIZE
 from distore.registry import errors
 from distore.registry.blobs import served
+from distore.registry.names import is_tag
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from distore.content.store import Provider, Reader
-    from distore.oci.descriptor import Descriptor
     from distore.registry.message import Request, Response
+    from distore.repositories import Repositories
 
 
 def get_manifest(
     content: Provider,
     request: Request,
     *,
-    tags: Mapping[str, Descriptor],
+    repositories: Repositories,
+    repository: str,
     name: str,
-    types: Mapping[Digest, str] | None = None,
+    guess: bool = False,
 ) -> Response:
     """Answer for the manifest that ``name``, a tag or a digest, stands for.
 
     Args:
-        types: Media types that are known; the tags, and then the bytes, tell the others.
+        content: What the repository offers.
+        guess: As Features.
     """
     if ":" not in name:
-        descriptor = tags.get(name)
-        if descriptor is None:
+        tag = repositories.tag(repository, name) if is_tag(name) else None
+        if tag is None:
             return unknown(name)
-        return _answer(content, request, descriptor.digest, descriptor.media_type)
+        return _answer(content, request, tag.descriptor.digest, tag.descriptor.media_type)
     try:
         digest = Digest(name)
     except InvalidArgument as error:
         return errors.refusal(400, errors.DIGEST_INVALID, str(error))
-    told = {descriptor.digest: descriptor.media_type for descriptor in dict(tags).values()}
-    return _answer(content, request, digest, {**told, **(types or {})}.get(digest))
+    record = repositories.manifest(repository, digest)
+    if record is not None:
+        return _answer(content, request, digest, record.descriptor.media_type)
+    if not guess:
+        return unknown(digest)
+    told = {tag.descriptor.digest: tag.descriptor.media_type for tag in repositories.tags(repository)}
+    return _answer(content, request, digest, told.get(digest))
 
 
 def unknown(name: str) -> Response:

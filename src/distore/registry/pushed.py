@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from distore.errors import InvalidArgument
 from distore.oci import mediatypes
 from distore.oci.descriptor import Descriptor
+from distore.repositories import ManifestRecord
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,23 +24,29 @@ class Pushed:
     """A manifest or an index that reads as what it says it is.
 
     ``needed`` are the blobs that must be there first: not the layers that are had from
-    elsewhere, and not the manifests of an index, which may be sparse.
+    elsewhere, and not the manifests of an index, which may be sparse. ``children`` are all of them.
     """
 
     media_type: str
     needed: tuple[Descriptor, ...]
+    children: tuple[Descriptor, ...]
     subject: Descriptor | None
     artifact_type: str | None
     annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
 
-    def referrer(self, digest: Digest, size: int) -> Descriptor:
-        """As the list of referrers shows it (OCI distribution-spec, "Listing Referrers")."""
-        return Descriptor(
-            media_type=self.media_type,
-            digest=digest,
-            size=size,
-            artifact_type=self.artifact_type,
-            annotations=self.annotations,
+    def record(self, digest: Digest, size: int) -> ManifestRecord:
+        """What a repository remembers of it; the descriptor is what a list of referrers shows (OCI
+        distribution-spec, "Listing Referrers")."""
+        return ManifestRecord(
+            descriptor=Descriptor(
+                media_type=self.media_type,
+                digest=digest,
+                size=size,
+                artifact_type=self.artifact_type,
+                annotations=self.annotations,
+            ),
+            subject=None if self.subject is None else self.subject.digest,
+            children=tuple({child.digest: child.size for child in self.children}.items()),
         )
 
 
@@ -64,6 +71,7 @@ def parse(data: bytes, media_type: str) -> Pushed:
     elif mediatypes.is_manifest(kind):
         config = Descriptor.from_json(document.get("config"))
         layers = _descriptors(document, "layers")
+        children = [config, *layers]
         needed = [config, *(layer for layer in layers if not _is_elsewhere(layer))]
     else:
         raise InvalidArgument(f"manifest: media type {kind[:80]!a} is not taken here")
@@ -74,6 +82,7 @@ def parse(data: bytes, media_type: str) -> Pushed:
     return Pushed(
         media_type=kind,
         needed=tuple(needed),
+        children=tuple(children),
         subject=None if subject is None else Descriptor.from_json(subject),
         artifact_type=artifact_type,
         annotations=_annotations(document),

@@ -6,10 +6,9 @@ import uuid
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from distore.content.store import Ingester, IngestManager, Provider
-from distore.errors import DistoreError, InvalidArgument
-from distore.oci.digest import Digest
+from distore.errors import DistoreError
 from distore.registry import errors
-from distore.registry.blobs import delete_blob, get_blob
+from distore.registry.blobs import Offered, delete_blob, get_blob
 from distore.registry.features import Features
 from distore.registry.manifestpush import ManifestPush
 from distore.registry.manifests import get_manifest
@@ -22,9 +21,8 @@ from distore.registry.uploads import Uploads
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from distore.oci.descriptor import Descriptor
-    from distore.registry.catalog import Catalog
     from distore.registry.message import Request
+    from distore.repositories import Repositories
 
 _READS: Final = ("GET", "HEAD")
 _METHODS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -49,63 +47,15 @@ class Target(NamedTuple):
     last: str
 
 
-class Registry:
-    """The read side of a registry. ``handle`` is a Handler, safe to call from any thread.
+class PushRegistry:
+    """A Service: a registry that is read and written; each repository offers what was put there.
 
-    Args:
-        content: Has the blobs; every repository offers all of them.
-        repositories: Tags by repository; may change while serving.
-    """
-
-    def __init__(self, content: Provider, repositories: Mapping[str, Mapping[str, Descriptor]]) -> None:
-        self._content = content
-        self._repositories = repositories
-
-    def handle(self, request: Request) -> Response:
-        """Answer one request; never raises a DistoreError."""
-        try:
-            return self._answer(request)
-        except DistoreError as error:
-            return errors.response_for(error)
-
-    def _answer(self, request: Request) -> Response:
-        if request.method not in _READS:
-            return errors.refusal(405, errors.UNSUPPORTED, "this registry is read-only", allow="GET, HEAD")
-        return _root(request, self._repositories) or self._read(request, target_of(request.path))
-
-    def _read(self, request: Request, target: Target) -> Response:
-        if target.kind not in ("blobs", "manifests", "tags"):
-            return _no_endpoint()
-        tags = self._repositories.get(target.repository)
-        if tags is None:
-            name = target.repository[:255]
-            return errors.refusal(404, errors.NAME_UNKNOWN, f"repository {name} is unknown")
-        content = self._offered(target.repository)
-        if target.kind == "blobs":
-            return get_blob(content, request, target.last)
-        if target.kind == "manifests":
-            types = self._types(target)
-            return get_manifest(content, request, tags=tags, name=target.last, types=types)
-        if target.last != "list":
-            return _no_endpoint()
-        return list_tags(request, repository=target.repository, tags=list(tags))
-
-    def _offered(self, repository: str) -> Provider:
-        return self._content
-
-    def _types(self, target: Target) -> Mapping[Digest, str]:
-        """The media type of the manifest, if it is known."""
-        return {}
-
-
-class PushRegistry(Registry):
-    """A registry that is read and written; each repository offers what was put there.
-
-    ``close`` drops the uploads that are not finished, when no more requests come.
+    Safe to use from any thread. ``close`` lets go of what it holds open, when no more requests come;
+    uploads that are not finished go on after a restart.
 
     Args:
         store: Keeps the blobs of all repositories; nothing is ever deleted from it here.
-        catalog: Says which repository has what.
+        repositories: Say which repository has what.
         features: What of the specification it knows.
         new_id: A new name at every call, which nobody can guess.
     """
@@ -113,37 +63,82 @@ class PushRegistry(Registry):
     def __init__(
         self,
         store: PushStore,
-        catalog: Catalog,
+        repositories: Repositories,
         *,
         features: Features | None = None,
         new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
     ) -> None:
-        super().__init__(store, catalog.tags)
-        self._catalog = catalog
+        self._store = store
+        self._repositories = repositories
         self._features = features or Features()
-        self._uploads = Uploads(store, catalog, features=self._features, new_id=new_id)
-        self._manifests = ManifestPush(store, catalog, features=self._features, new_id=new_id)
+        self._uploads = Uploads(store, repositories, features=self._features, new_id=new_id)
+        self._manifests = ManifestPush(store, repositories, features=self._features, new_id=new_id)
+
+    def handle(self, request: Request, /) -> Response:
+        """Answer one request; never raises a DistoreError."""
+        try:
+            return self._answer(request, target_of(request.path))
+        except DistoreError as error:
+            return errors.response_for(error)
+
+    def quick(self, request: Request, /) -> Response | None:
+        """The answer, if it is at hand."""
+        return None
 
     def close(self) -> None:
-        """Drop the uploads that are not finished."""
+        """Let go of everything."""
         self._uploads.close()
 
-    def _answer(self, request: Request) -> Response:
-        target = target_of(request.path)
+    def drop_uploads(self) -> None:
+        """Give up the uploads that are not finished."""
+        self._uploads.drop()
+
+    def _answer(self, request: Request, target: Target) -> Response:
         allowed = _METHODS.get(target.kind, _READS)
         if request.method not in allowed:
             return errors.refusal(405, errors.UNSUPPORTED, "no such method here", allow=", ".join(allowed))
+        if not target.repository:
+            return self._root(request)
+        if not is_repository(target.repository):
+            reading = request.method in _READS
+            name, status = target.repository[:80], 404 if reading else 400
+            code = errors.NAME_UNKNOWN if reading else errors.NAME_INVALID
+            return errors.refusal(status, code, f"repository {name!a} is not one")
         if target.kind == "referrers":
             return self._referrers(request, target)
-        if request.method in _READS and target.kind != "upload":
-            return _root(request, self._repositories) or self._read(request, target)
-        if not is_repository(target.repository):
-            name = target.repository[:80]
-            return errors.refusal(400, errors.NAME_INVALID, f"repository {name!a} is not one")
-        return (
-            self._upload(request, target)
-            if target.kind.startswith("upload")
-            else self._write(request, target)
+        if target.kind.startswith("upload"):
+            return self._upload(request, target)
+        return self._read(request, target) if request.method in _READS else self._write(request, target)
+
+    def _root(self, request: Request) -> Response:
+        """Answer for what belongs to no repository."""
+        path = request.path.rstrip("/")
+        if path == "/v2":
+            return Response(status=200, headers={"content-type": "application/json"}, body=b"{}")
+        if path != CATALOG_PATH:
+            return _no_endpoint()
+        return list_repositories(
+            request, lambda after, limit: self._repositories.names(after=after, limit=limit)
+        )
+
+    def _read(self, request: Request, target: Target) -> Response:
+        repository, kind, last = target
+        if kind not in ("blobs", "manifests") and (kind, last) != ("tags", "list"):
+            return _no_endpoint()
+        if not self._repositories.exists(repository):
+            return errors.refusal(404, errors.NAME_UNKNOWN, f"repository {repository} is unknown")
+        if kind == "tags":
+            return list_tags(request, self._repositories, repository=repository)
+        content = Offered(self._store, self._repositories, repository)
+        if kind == "blobs":
+            return get_blob(content, request, last)
+        return get_manifest(
+            content,
+            request,
+            repositories=self._repositories,
+            repository=repository,
+            name=last,
+            guess=self._features.guess,
         )
 
     def _upload(self, request: Request, target: Target) -> Response:
@@ -160,7 +155,7 @@ class PushRegistry(Registry):
 
     def _write(self, request: Request, target: Target) -> Response:
         if target.kind == "blobs":
-            return delete_blob(self._catalog, target.repository, target.last)
+            return delete_blob(self._repositories, target.repository, target.last)
         if request.method == "PUT":
             return self._manifests.put(request, target.repository, target.last)
         return self._manifests.delete(target.repository, target.last)
@@ -170,22 +165,11 @@ class PushRegistry(Registry):
             return _no_endpoint()
         return list_referrers(
             request,
-            catalog=self._catalog,
+            repositories=self._repositories,
             repository=target.repository,
             subject=target.last,
             most=self._features.page,
         )
-
-    def _offered(self, repository: str) -> Provider:
-        return self._catalog.offered(repository, self._content)
-
-    def _types(self, target: Target) -> Mapping[Digest, str]:
-        try:
-            digest = Digest(target.last)
-        except InvalidArgument:
-            return {}
-        media_type = self._catalog.media_type(target.repository, digest)
-        return {} if media_type is None else {digest: media_type}
 
 
 def target_of(path: str) -> Target:
@@ -200,14 +184,6 @@ def target_of(path: str) -> Target:
     if kind == "uploads" and name.endswith("/blobs"):
         return Target(name.removesuffix("/blobs"), "upload", last)
     return Target(name, "" if kind in ("upload", "uploads") else kind, last)
-
-
-def _root(request: Request, repositories: Mapping[str, object]) -> Response | None:
-    """Answer for what belongs to no repository."""
-    path = request.path.rstrip("/")
-    if path == "/v2":
-        return Response(status=200, headers={"content-type": "application/json"}, body=b"{}")
-    return list_repositories(request, list(repositories)) if path == CATALOG_PATH else None
 
 
 def _no_endpoint() -> Response:

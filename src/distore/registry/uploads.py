@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from distore.content.store import Writer
-    from distore.registry.catalog import Catalog
     from distore.registry.features import Features
     from distore.registry.message import Request
+    from distore.repositories import Repositories
 
 MAX_SESSIONS: Final = 1000  # open at once; each holds a writer
 _PIECE: Final = 1024 * 1024  # bytes read and written at a time
@@ -66,13 +66,13 @@ class _Chunk(NamedTuple):
 
 
 class Uploads:
-    """The sessions of all repositories; safe to use from any thread. ``close`` drops them."""
+    """The sessions of all repositories; safe to use from any thread."""
 
     def __init__(
-        self, store: Ingests, catalog: Catalog, *, features: Features, new_id: Callable[[], str]
+        self, store: Ingests, repositories: Repositories, *, features: Features, new_id: Callable[[], str]
     ) -> None:
         self._store = store
-        self._catalog = catalog
+        self._repositories = repositories
         self._features = features
         self._new_id = new_id
         self._guard = threading.Lock()
@@ -128,11 +128,18 @@ class Uploads:
             return Response(status=204)
 
     def close(self) -> None:
-        """Drop every session; requests that are at work have ended before."""
-        with self._guard:
-            sessions = list(self._sessions.values())
-        for session in sessions:
+        """Close every session and keep its bytes; requests that are at work have ended before."""
+        for session in self._all():
+            session.writer.close()
+
+    def drop(self) -> None:
+        """Drop every session."""
+        for session in self._all():
             self._drop(session)
+
+    def _all(self) -> list[_Session]:
+        with self._guard:
+            return list(self._sessions.values())
 
     def _mount(self, request: Request, repository: str) -> Response | None:
         if "mount" not in request.query or not self._features.mount:
@@ -141,9 +148,8 @@ class Uploads:
             digest = Digest(request.query["mount"])
         except InvalidArgument:
             return None  # what cannot be mounted becomes an upload (the specification)
-        if not self._catalog.has(request.query.get("from", ""), digest):
+        if not self._repositories.mount(request.query.get("from", ""), repository, digest):
             return None
-        self._catalog.add(repository, digest)
         return _created(repository, digest)
 
     def _whole(self, request: Request, repository: str) -> Response:
@@ -161,17 +167,21 @@ class Uploads:
         refused = self._append(request, session, last=True)
         if refused is not None:
             return refused
-        try:
-            session.writer.commit(expected=digest)
-        except AlreadyExists:
-            pass  # the bytes were verified all the same
-        except DigestMismatch as error:
-            return errors.refusal(
-                400, errors.DIGEST_INVALID, f"upload {session.id}: want {error.expected}, got {error.actual}"
-            )
-        finally:
-            self._drop(session)
-        self._catalog.add(session.repository, digest)
+        size = session.writer.offset
+        with self._repositories.keeping(digest):
+            try:
+                session.writer.commit(expected=digest)
+            except AlreadyExists:
+                pass  # the bytes were verified all the same
+            except DigestMismatch as error:
+                return errors.refusal(
+                    400,
+                    errors.DIGEST_INVALID,
+                    f"upload {session.id}: want {error.expected}, got {error.actual}",
+                )
+            finally:
+                self._drop(session)
+            self._repositories.add_blob(session.repository, digest, size)
         return _created(session.repository, digest)
 
     def _append(self, request: Request, session: _Session, *, last: bool = False) -> Response | None:

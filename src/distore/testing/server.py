@@ -18,13 +18,14 @@ from distore.oci.descriptor import Descriptor
 from distore.oci.digest import Digest
 from distore.registry.app import RegistryServer
 from distore.registry.basic import BasicGate
-from distore.registry.catalog import Catalog
 from distore.registry.features import Features
 from distore.registry.message import Handler, Request, Response, Slice
 from distore.registry.pushed import parse
 from distore.registry.routes import PushRegistry
 from distore.registry.tokens import TOKEN_PATH, TokenGate
+from distore.repositories import ManifestRecord
 from distore.testing.altered import Altered, CountedBody
+from distore.testing.memory_repositories import MemoryRepositories
 from distore.testing.overlay import Blobs
 from distore.testing.registry_faults import (
     Fault,
@@ -139,9 +140,11 @@ class FakeRegistry:
         self._guard = threading.Lock()
         self._armed: list[_Armed] = []
         self.scheme = "http" if tls is None else "https"
-        features = Features(referrers=referrers, mount=mount, chunked=chunked, min_chunk=min_chunk, page=page)
-        self._catalog = Catalog(self.repositories, everywhere=self.blobs.laid)
-        self._registry = PushRegistry(self.blobs, self._catalog, features=features)
+        features = Features(
+            referrers=referrers, mount=mount, chunked=chunked, min_chunk=min_chunk, page=page, guess=True
+        )
+        self._offers = MemoryRepositories(self.repositories, everywhere=self.blobs.laid)
+        self.registry = PushRegistry(self.blobs, self._offers, features=features)
         self._front: Handler = self._misbehave
         if with_tokens:
             gate = partial(
@@ -168,7 +171,8 @@ class FakeRegistry:
 
     def offer(self, repository: str, digest: Digest) -> Digest:
         """Offer a blob that the store has."""
-        self._catalog.add(repository, digest)
+        with self.blobs.reader(digest) as reader:
+            self._offers.add_blob(repository, digest, reader.size)
         return digest
 
     def tag(
@@ -177,14 +181,11 @@ class FakeRegistry:
         """Offer a manifest under a tag, and under its digest; any bytes will do."""
         digest = self.put(repository, manifest)
         descriptor = Descriptor(media_type=media_type, digest=digest, size=len(manifest))
-        self._catalog.add(repository, digest, media_type=media_type)
-        self._catalog.tag(repository, tag, descriptor)
         try:
-            pushed = parse(manifest, media_type)
+            record = parse(manifest, media_type).record(digest, len(manifest))
         except InvalidArgument:
-            return descriptor
-        if pushed.subject is not None:
-            self._catalog.refer(repository, pushed.subject.digest, pushed.referrer(digest, len(manifest)))
+            record = ManifestRecord(descriptor=descriptor)
+        self._offers.put_manifest(repository, record, tags=(tag,))
         return descriptor
 
     def image(self, repository: str, tag: str, layers: Sequence[bytes]) -> Descriptor:
@@ -205,7 +206,7 @@ class FakeRegistry:
 
     def has(self, repository: str, digest: Digest) -> bool:
         """Whether ``repository`` offers a blob or manifest."""
-        return self._catalog.has(repository, digest)
+        return self._offers.has(repository, digest)
 
     def inject(
         self, fault: Fault, *, path: str = "/v2/", times: int | None = 1, method: str | None = None
@@ -229,7 +230,7 @@ class FakeRegistry:
     def stop(self) -> None:
         """Stop listening, and drop the uploads that are not finished."""
         self._server.stop()
-        self._registry.close()
+        self.registry.drop_uploads()
 
     def __enter__(self) -> FakeRegistry:
         self.start()
@@ -261,7 +262,7 @@ class FakeRegistry:
 
     def _misbehave(self, request: Request) -> Response:
         fault = self._take(request)
-        return fault(request, self._registry.handle) if fault else self._registry.handle(request)
+        return fault(request, self.registry.handle) if fault else self.registry.handle(request)
 
     def _take(self, request: Request) -> Fault | None:
         with self._guard:

@@ -11,10 +11,10 @@ import pytest
 from distore.content.memory import MemoryStore
 from distore.oci import mediatypes
 from distore.oci.digest import Digest
-from distore.registry.catalog import Catalog
 from distore.registry.features import Features
 from distore.registry.message import BytesBody, Request, Response
 from distore.registry.routes import PushRegistry
+from distore.testing.memory_repositories import MemoryRepositories
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def make(kept: MemoryStore) -> Callable[..., Callable[..., Response]]:
         numbers = itertools.count()
         registry = PushRegistry(
             kept,
-            Catalog({}),
+            MemoryRepositories(),
             features=Features(**features),  # type: ignore[arg-type] # as given
             new_id=lambda: f"id-{next(numbers)}",
         )

@@ -17,8 +17,9 @@ from distore.errors import Unavailable
 from distore.oci.digest import Digest
 from distore.registry.app import RegistryServer
 from distore.registry.message import Handler, Request, Response, Slice
-from distore.registry.routes import Registry
+from distore.registry.routes import PushRegistry
 from distore.testing import server
+from distore.testing.memory_repositories import MemoryRepositories
 from distore.testing.server import BytesReader, FakeRegistry
 
 BLOB = random.Random(3).randbytes(1_000_000)
@@ -46,7 +47,7 @@ def path(store: LocalStore) -> str:
 
 
 def files(store: LocalStore) -> Handler:
-    return Registry(store, {"demo": {}}).handle
+    return PushRegistry(store, MemoryRepositories({"demo": {}}, everywhere=set(store.digests()))).handle
 
 
 def ask(

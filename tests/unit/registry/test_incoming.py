@@ -18,9 +18,9 @@ from distore.errors import Unavailable
 from distore.oci.digest import Digest
 from distore.registry import incoming
 from distore.registry.app import RegistryServer
-from distore.registry.catalog import Catalog
 from distore.registry.message import NO_ANSWER, Handler, Request, Response
 from distore.registry.routes import PushRegistry
+from distore.testing.memory_repositories import MemoryRepositories
 
 BLOB = random.Random(5).randbytes(3_000_000)
 DIGEST = Digest.of(BLOB)
@@ -71,7 +71,7 @@ def put(size: int, *headers: str) -> str:
 
 
 def test_a_push_over_one_connection_ends_in_the_store(serve: Serve, store: LocalStore) -> None:
-    client = connection(serve(PushRegistry(store, Catalog({})).handle))
+    client = connection(serve(PushRegistry(store, MemoryRepositories()).handle))
 
     client.request("POST", "/v2/a/blobs/uploads/")
     answer = client.getresponse()

@@ -9,15 +9,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from distore.oci import mediatypes
+from distore.oci.descriptor import Descriptor
+from distore.oci.digest import Digest
 from distore.registry.message import Request, Response
 from distore.registry.tags import MAX_PAGE, list_tags
+from distore.testing.memory_repositories import MemoryRepositories
 
+DESCRIPTOR = Descriptor(media_type=mediatypes.OCI_MANIFEST, digest=Digest.of(b""), size=0)
 NAMES = st.text("abcAB019._-", min_size=1, max_size=5)
 
 
 def page(tags: list[str], **query: str) -> Response:
     request = Request(method="GET", path="/v2/a/b/tags/list", query=query)
-    return list_tags(request, repository="a/b", tags=tags)
+    shown = {"a/b": dict.fromkeys(tags, DESCRIPTOR)}
+    return list_tags(request, MemoryRepositories(shown), repository="a/b")
 
 
 def names(response: Response) -> list[str]:

@@ -12,9 +12,9 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from distore.content.blobs import read_blob
 from distore.content.memory import MemoryStore
 from distore.oci.digest import Digest
-from distore.registry.catalog import Catalog
 from distore.registry.message import BytesBody, Request, Response
 from distore.registry.routes import PushRegistry
+from distore.testing.memory_repositories import MemoryRepositories
 
 REPOSITORIES = ["a", "b/c"]
 PIECES = st.binary(max_size=8)
@@ -29,7 +29,7 @@ class UploadMachine(RuleBasedStateMachine):
         super().__init__()
         numbers = itertools.count()
         self.store = MemoryStore()
-        self.registry = PushRegistry(self.store, Catalog({}), new_id=lambda: str(next(numbers)))
+        self.registry = PushRegistry(self.store, MemoryRepositories(), new_id=lambda: str(next(numbers)))
         self.open: dict[str, bytes] = {}  # by path
         self.blobs: set[tuple[str, bytes]] = set()
 

@@ -14,11 +14,11 @@ from distore.content.memory import MemoryStore
 from distore.errors import DiskFull, DistoreError, QuotaExceeded, Unavailable
 from distore.oci.digest import Digest
 from distore.registry import uploads
-from distore.registry.catalog import Catalog
 from distore.registry.features import Features
 from distore.registry.message import BytesBody, Request, Response
 from distore.registry.routes import PushRegistry
 from distore.registry.uploads import Uploads
+from distore.testing.memory_repositories import MemoryRepositories
 
 Ask = Callable[..., Response]
 BLOB = b"0123456789" * 10
@@ -262,7 +262,7 @@ class Broken:
 
 @pytest.mark.parametrize("method", ["PATCH", "PUT"])
 def test_what_came_before_the_connection_broke_is_kept(kept: MemoryStore, method: str) -> None:
-    registry = PushRegistry(kept, Catalog({}), new_id=lambda: "id")
+    registry = PushRegistry(kept, MemoryRepositories(), new_id=lambda: "id")
     path, query = "/v2/a/blobs/uploads/id", {"digest": str(DIGEST)}
     registry.handle(Request(method="POST", path="/v2/a/blobs/uploads/"))
 
@@ -275,7 +275,7 @@ def test_what_came_before_the_connection_broke_is_kept(kept: MemoryStore, method
 
 
 def test_a_post_that_broke_leaves_nothing(kept: MemoryStore) -> None:
-    registry = PushRegistry(kept, Catalog({}))
+    registry = PushRegistry(kept, MemoryRepositories())
     query = {"digest": str(DIGEST)}
 
     registry.handle(Request(method="POST", path="/v2/a/blobs/uploads/", query=query, body=Broken(BLOB[:70])))
@@ -291,7 +291,7 @@ def test_a_store_without_room_is_answered_for(
         raise error
 
     monkeypatch.setattr(kept, "writer", full)
-    registry = PushRegistry(kept, Catalog({}))
+    registry = PushRegistry(kept, MemoryRepositories())
 
     assert registry.handle(Request(method="POST", path="/v2/a/blobs/uploads/")).status == 507
 
@@ -301,7 +301,7 @@ def test_two_requests_do_not_write_one_upload_at_once(
 ) -> None:
     monkeypatch.setattr(uploads, "_PATIENCE", 0.01)
     monkeypatch.setattr(uploads, "_GLANCE", 0.01)
-    registry = PushRegistry(kept, Catalog({}), new_id=lambda: "id")
+    registry = PushRegistry(kept, MemoryRepositories(), new_id=lambda: "id")
     path = "/v2/a/blobs/uploads/id"
     registry.handle(Request(method="POST", path="/v2/a/blobs/uploads/"))
     began, go_on = threading.Event(), threading.Event()
@@ -334,11 +334,11 @@ def test_only_so_many_uploads_are_open(ask: Ask, monkeypatch: pytest.MonkeyPatch
     assert statuses == [202, 202, 429]
 
 
-def test_uploads_end_with_the_registry(store: LocalStore) -> None:
-    sessions = Uploads(store, Catalog({}), features=Features(), new_id=lambda: "id")
+def test_uploads_can_be_given_up(store: LocalStore) -> None:
+    sessions = Uploads(store, MemoryRepositories(), features=Features(), new_id=lambda: "id")
     sessions.start(Request(method="POST", path=""), "demo")
 
-    sessions.close()
+    sessions.drop()
 
     assert list(store.statuses()) == []
     assert sessions.status("demo", "id").status == 404
