@@ -136,8 +136,9 @@ class Repositories(Protocol):
         """What it holds."""
         ...
 
-    def size(self) -> int:
-        """Bytes of everything that is offered, each blob counted once however many offer it."""
+    def size(self, repositories: Collection[str] | None = None, /) -> int:
+        """Bytes of everything that some repositories (None: all) offer, each blob counted once however many
+        offer it."""
         ...
 
     def owners(self, digest: Digest, /) -> list[str]:
@@ -194,6 +195,26 @@ class Repositories(Protocol):
 
     def delete_blob(self, repository: str, digest: Digest, /) -> bool:
         """Offer a blob no more; whether it was offered, and is no manifest."""
+        ...
+
+    def retire(
+        self,
+        repository: str,
+        /,
+        *,
+        tags: Collection[Tag] = (),
+        manifests: Collection[ManifestRecord] = (),
+        before: float,
+    ) -> tuple[list[str], list[Digest]]:
+        """Remove what somebody found to be of no more use, unless it came to be of use since.
+
+        A tag goes if it still names the same manifest, since the same moment. A manifest goes if it was
+        neither pushed nor ``use``d from ``before`` (seconds since the epoch) on, no tag names it, and no
+        manifest that stays has it as a child. All of it goes at once.
+
+        Returns:
+            The tags and the manifests that went.
+        """
         ...
 
     def forget(self, repository: str, /) -> bool:

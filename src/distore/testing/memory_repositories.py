@@ -138,11 +138,12 @@ class MemoryRepositories:
                 cached=here.cached,
             )
 
-    def size(self) -> int:
+    def size(self, repositories: Collection[str] | None = None, /) -> int:
         with self._guard:
-            return sum(
-                {digest: size for here in self._all.values() for digest, size in here.blobs.items()}.values()
-            )
+            chosen = [
+                here for name, here in self._all.items() if repositories is None or name in repositories
+            ]
+            return sum({digest: size for here in chosen for digest, size in here.blobs.items()}.values())
 
     def owners(self, digest: Digest, /) -> list[str]:
         with self._guard:
@@ -221,6 +222,41 @@ class MemoryRepositories:
             del here.blobs[digest]
             return True
 
+    def retire(
+        self,
+        repository: str,
+        /,
+        *,
+        tags: Collection[Tag] = (),
+        manifests: Collection[ManifestRecord] = (),
+        before: float,
+    ) -> tuple[list[str], list[Digest]]:
+        limit = datetime.fromtimestamp(before, UTC)
+        with self._guard:
+            here = self._all.get(repository)
+            if here is None:
+                return [], []
+            gone_tags = [
+                tag.name
+                for tag in tags
+                if (found := self.tag(repository, tag.name)) is not None
+                and (found.descriptor.digest, found.updated) == (tag.descriptor.digest, tag.updated)
+                and self.untag(repository, tag.name)
+            ]
+            gone = _useless(
+                {
+                    record.descriptor.digest
+                    for record in manifests
+                    if (there := here.manifests.get(record.descriptor.digest)) is not None
+                    and (there.pushed is None or there.pushed < limit)
+                },
+                here.manifests,
+                tagged={descriptor.digest for descriptor in self.shown.get(repository, {}).values()},
+            )
+            for digest in gone:
+                self.delete_manifest(repository, digest)
+            return gone_tags, sorted(gone)
+
     def forget(self, repository: str, /) -> bool:
         with self._guard:
             there = self.exists(repository)
@@ -248,3 +284,20 @@ class MemoryRepositories:
     def _made(self, repository: str, *, cached: bool) -> _Repository:
         self.shown.setdefault(repository, {})
         return self._all.setdefault(repository, _Repository(cached=cached))
+
+
+def _useless(
+    candidates: set[Digest], manifests: dict[Digest, ManifestRecord], *, tagged: set[Digest]
+) -> set[Digest]:
+    """Those that no tag and no manifest that stays needs."""
+    gone = candidates - tagged
+    while True:
+        needed = {
+            child
+            for digest, record in manifests.items()
+            if digest not in gone
+            for child, _ in record.children
+        }
+        if not gone & needed:
+            return gone
+        gone -= needed
