@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from distore._internal import filelock, fsops
 from distore._internal.oserrors import translated
 from distore.content.local import ingests
+from distore.content.local.database import end_unseen
 from distore.content.local.schema import TRIGGERS
 from distore.errors import DataLoss, DistoreError, Unavailable
 from distore.gc import Mark, batches
@@ -286,6 +287,7 @@ class Pass:
             with self.store.database.transaction(durable=durable) as connection:
                 self._check_alone(connection)
                 if self._take_in(most=_MOST_IN_TRANSACTION):
+                    end_unseen(connection)  # of a commit that no trigger's note tells of
                     yield connection
                     return
             self.pause(0.0)

@@ -115,8 +115,8 @@ class Database:
         one that nobody sees, and that the next recovery would bring to light; any write ends it.
         """
         if self.exists():
-            with self.transaction(durable=False) as connection:  # this pragma writes though nothing changes
-                connection.execute(f"PRAGMA user_version = {version_of(connection)}")
+            with self.transaction(durable=False) as connection:
+                end_unseen(connection)
 
     def exists(self) -> bool:
         """Whether there is a database at all."""
@@ -176,6 +176,11 @@ class Database:
     def _mapped(self, action: Callable[[], _T]) -> _T:
         with translated(self._subject), self._mapping():
             return action()
+
+
+def end_unseen(connection: sqlite3.Connection) -> None:
+    """``settle``, within a transaction: this pragma writes though nothing changes."""
+    connection.execute(f"PRAGMA user_version = {version_of(connection)}")
 
 
 def _connect(path: str, *, make: bool) -> tuple[sqlite3.Connection, Use]:
