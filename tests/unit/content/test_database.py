@@ -59,7 +59,7 @@ def in_another_process(script: str, *words: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
 
 
-@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("version", [1, 2, 3, 4])
 def test_an_older_database_comes_up_with_every_label_image_and_time(tmp_path: Path, version: int) -> None:
     path = old(tmp_path / "s", version)
     store = LocalStore(str(path.parent))
@@ -82,10 +82,10 @@ def test_an_older_database_comes_up_with_every_label_image_and_time(tmp_path: Pa
         )
         if version >= 2
     ]
-    assert version_of(path) == 4
+    assert version_of(path) == 5
 
 
-@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("version", [1, 2, 3, 4])
 def test_an_older_database_gets_the_schema_of_a_new_one(tmp_path: Path, version: int) -> None:
     path = old(tmp_path / "s", version)
     Database(str(path), ensure_folder=lambda: None).query("SELECT 1")
@@ -262,21 +262,21 @@ for number in range(1, 500):
     version = schema.version_of(connection)
     tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     assert ("old_content" in tables, "content" in tables) == (False, True), tables
-    assert ("snapshots" in tables) == (version == 4), (version, tables)
+    assert ("repository_tags" in tables) == (version == 5), (version, tables)
     assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     connection.close()
     if status == 0:
-        assert version == 4
+        assert version == 5
         print(number - 1)
         break
-    assert version in (int(sys.argv[2]), 4)
-    if version == 4:
+    assert version in (int(sys.argv[2]), 5)
+    if version == 5:
         open(path, "wb").write(data)
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("version", [1, 2, 3, 4])
 def test_a_migration_killed_at_any_statement_leaves_one_format_or_the_other(
     tmp_path: Path, version: int, count: object
 ) -> None:
@@ -303,7 +303,7 @@ def test_processes_that_migrate_at_once_all_find_what_was_there(tmp_path: Path) 
     outs = [process.communicate(timeout=60)[0] for process in running]
 
     assert outs == ["{'set': 'later'}\n"] * 8
-    assert version_of(path) == 4
+    assert version_of(path) == 5
 
 
 def test_the_tables_of_the_schema_are_the_ones_that_a_salvage_knows() -> None:

@@ -58,6 +58,18 @@ def filled(path: Path, number: int = 300) -> Tables:
             ("team", "overlayfs", digests[1], "containerd.io/gc.root", "1"),
             ("team", "overlayfs", "run 1", "a", "b"),
         },
+        "repositories": {("team", "app", "pushed", 1), ("team", "hub/library/redis", "cache", 2)},
+        "repository_blobs": {("team", "app", digest, n, n) for n, digest in enumerate(digests)},
+        "repository_manifests": {
+            ("team", "app", digest, "application/x", *about, n, n, n if n % 3 else None)
+            for n, digest in enumerate(digests)
+            for about in [("a/b", digests[n - 1], "{}") if n % 2 else (None, None, None)]
+        },
+        "repository_links": {("team", "app", digest, digests[0], n) for n, digest in enumerate(digests)},
+        "repository_tags": {
+            ("team", "app", f"v{n}", digest, "application/x", n, n, n if n % 2 else None, None)
+            for n, digest in enumerate(digests)
+        },
     }
 
     def insert(connection: sqlite3.Connection) -> None:
@@ -103,7 +115,7 @@ def test_a_whole_database_comes_out_whole(tmp_path: Path) -> None:
     tables, found = rescued(tmp_path / "dist.db", tmp_path)
 
     assert tables == rows
-    assert (found.version, found.partial, found.refused, found.wrong) == (4, set(), 0, None)
+    assert (found.version, found.partial, found.refused, found.wrong) == (5, set(), 0, None)
 
 
 def test_pages_alone_tell_every_row_even_without_the_first_page(tmp_path: Path) -> None:
@@ -217,7 +229,7 @@ def test_a_row_that_cannot_be_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("broken", [False, True])
-@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("version", [1, 2, 3, 4])
 def test_older_formats_come_out_as_a_migration_has_them(
     tmp_path: Path, version: int, *, broken: bool
 ) -> None:

@@ -196,13 +196,13 @@ def test_the_database_says_whose_it_is_and_of_which_version(store: LocalStore, r
     rows = database.execute("SELECT * FROM content_labels").fetchall()
     database.close()
 
-    assert (header[60:64], header[68:72]) == (b"\0\0\0\4", b"dist")
+    assert (header[60:64], header[68:72]) == (b"\0\0\0\5", b"dist")
     assert rows == [("default", digest, "a", "b")]
 
 
 @pytest.mark.parametrize(
     ("pragma", "error"),
-    [("user_version = 5", UnsupportedStore), ("application_id = 7", FailedPrecondition)],
+    [("user_version = 6", UnsupportedStore), ("application_id = 7", FailedPrecondition)],
 )
 def test_a_database_that_is_not_of_this_format_is_refused(
     store: LocalStore, root: Path, pragma: str, error: type[Exception]

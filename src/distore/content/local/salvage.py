@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from distore.content.local.sqlitepages import Row, Value
 
 # What each column of a table may hold, in the order of its CREATE: n a namespace, t text, d a digest,
-# i a number, I a number or nothing, T text or nothing, r the type of a lease's resource, k the kind of a
-# snapshot.
+# i a number, I a number or nothing, T text or nothing, D a digest or nothing, r the type of a lease's
+# resource, k the kind of a snapshot, o the origin of a repository.
 SHAPES: Final = {
     "settings": "tt",
     "namespaces": "ni",
@@ -44,16 +44,28 @@ SHAPES: Final = {
     "lease_resources": "ntrt",
     "snapshots": "nttikTiiII",
     "snapshot_labels": "ntttt",
+    "repositories": "ntoi",
+    "repository_blobs": "ntdii",
+    "repository_manifests": "ntdtTDTiiI",
+    "repository_links": "ntddi",
+    "repository_tags": "nttdtiiII",
 }
 # Tables of formats 1 and 2, as theirs were: digests had no namespace.
 _OLD: Final = {"content": "dII", "content_labels": "dtt", "images": "ttdiii"}
 _KINDS: Final = ("active", "view", "committed")
+_ORIGINS: Final = ("pushed", "cache")
 _RESOURCE: Final = re.compile(r"content|ingests|images|snapshots/.+")
 _NAMESPACE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # no digest, and no key of a label of ours
 _COLLECTOR: Final = "containerd.io/gc."
 _BREF: Final = "containerd.io/gc.bref."
 _SETTINGS: Final = (SHARING_POLICY, "gc.")
-_WITHOUT_SNAPSHOTS: Final = 3  # a format
+_NAMESPACED: Final = 3  # the first format whose rows have a namespace
+_NEW_IN: Final = {
+    4: ("snapshots", "snapshot_labels"),
+    5: [name for name in SHAPES if name.startswith("repo")],
+}
+# Indexes of repositories: (namespace, repository, digest, and another digest or a tag).
+_REPOSITORY_INDEXES: Final = ("ntdd", "ntdt")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -131,8 +143,9 @@ def _by_sqlite(copy: str, target: sqlite3.Connection, found: Salvaged) -> None:
 def _from_new(source: sqlite3.Connection, target: sqlite3.Connection, found: Salvaged) -> None:
     there = _tables(source)
     found.unknown = [name for name in there if name not in SHAPES and name not in ("gc_run", "gc_touched")]
-    if found.version == _WITHOUT_SNAPSHOTS:
-        found.partial -= {"snapshots", "snapshot_labels"}
+    for version, names in _NEW_IN.items():
+        if found.version in range(_NAMESPACED, version):
+            found.partial -= set(names)
     for table, shape in SHAPES.items():
         wanted = _columns(target, table)
         if table in there and set(wanted) <= set(_columns(source, table)):
@@ -268,6 +281,8 @@ def _whose(row: Row) -> str | None:
     """The table that a row of format 3 is of; None: an index, or nothing of ours."""
     texts = [value if isinstance(value, str) else "" for value in row]
     fitting = [name for name, shape in SHAPES.items() if _fits(row, shape)]
+    if any(_fits(row, shape) for shape in _REPOSITORY_INDEXES):
+        return None
     if "lease_resources" in fitting:
         return "lease_resources"
     if "snapshot_labels" in fitting:  # its index has (namespace, value, snapshotter, name, key)
@@ -295,15 +310,15 @@ def _fits_one(value: Value, kind: str) -> bool:
     if kind in "iI":
         return (value is None and kind == "I") or (isinstance(value, int) and value >= 0)
     if value is None:
-        return kind == "T"
+        return kind in "TD"
     if not isinstance(value, str):
         return False
-    if kind == "d":
+    if kind in "dD":
         return _is_digest(value)
     if kind == "n":
         return bool(_NAMESPACE.fullmatch(value))
-    if kind == "k":
-        return value in _KINDS
+    if kind in "ko":
+        return value in (_KINDS if kind == "k" else _ORIGINS)
     return bool(_RESOURCE.fullmatch(value)) if kind == "r" else True
 
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
 
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 APPLICATION_ID: Final = 0x64697374  # "dist", at byte 68 of the file (sqlite.org/fileformat.html)
 
 # What a running collector must look at again. Keys from gc. up to gc/ are those of the collector.
@@ -135,7 +135,64 @@ CREATE INDEX snapshot_expiring ON snapshot_labels (key) WHERE {_ROOT};
 {_touching("snapshot_labels", "INSERT", _SNAPSHOT, "name", _GC_KEY)}
 {_touching("snapshot_labels", "UPDATE", _SNAPSHOT, "name", _GC_KEY)}
 """
-TABLES: Final = _TABLES_3 + _TABLES_4
+# What the repositories of a registry offer. An index that has the size answers for it alone.
+_TABLES_5: Final = f"""
+CREATE TABLE repositories (
+    namespace TEXT NOT NULL,
+    name      TEXT NOT NULL,
+    origin    TEXT NOT NULL,     -- pushed, or cache: made by a pull-through cache
+    created   INTEGER NOT NULL,
+    PRIMARY KEY (namespace, name)
+) WITHOUT ROWID;
+CREATE TABLE repository_blobs (  -- manifests, too
+    namespace  TEXT NOT NULL,
+    repository TEXT NOT NULL,
+    digest     TEXT NOT NULL,
+    size       INTEGER NOT NULL,
+    used       INTEGER NOT NULL, -- when it was last added, or somebody was told that it is there
+    PRIMARY KEY (namespace, repository, digest)
+) WITHOUT ROWID;
+CREATE INDEX repository_owners ON repository_blobs (namespace, digest, repository, size);
+CREATE TABLE repository_manifests (
+    namespace     TEXT NOT NULL,
+    repository    TEXT NOT NULL,
+    digest        TEXT NOT NULL,
+    media_type    TEXT NOT NULL,
+    artifact_type TEXT,
+    subject       TEXT,
+    annotations   TEXT,          -- JSON object; NULL: none
+    size          INTEGER NOT NULL,
+    pushed        INTEGER NOT NULL,
+    pulled        INTEGER,
+    PRIMARY KEY (namespace, repository, digest)
+) WITHOUT ROWID;
+CREATE INDEX repository_referrers ON repository_manifests (namespace, repository, subject, digest)
+    WHERE subject IS NOT NULL;
+CREATE TABLE repository_links (  -- what a manifest names, whether it is there or not
+    namespace  TEXT NOT NULL,
+    repository TEXT NOT NULL,
+    manifest   TEXT NOT NULL,
+    digest     TEXT NOT NULL,
+    size       INTEGER NOT NULL, -- what the manifest says
+    PRIMARY KEY (namespace, repository, manifest, digest)
+) WITHOUT ROWID;
+CREATE INDEX repository_linked ON repository_links (namespace, repository, digest);
+CREATE TABLE repository_tags (
+    namespace  TEXT NOT NULL,
+    repository TEXT NOT NULL,
+    name       TEXT NOT NULL,
+    digest     TEXT NOT NULL,
+    media_type TEXT NOT NULL,
+    size       INTEGER NOT NULL,
+    updated    INTEGER NOT NULL, -- when it came to name this digest
+    pulled     INTEGER,
+    checked    INTEGER,          -- when the upstream was last asked about it
+    PRIMARY KEY (namespace, repository, name)
+) WITHOUT ROWID;
+CREATE INDEX repository_tagged ON repository_tags (namespace, repository, digest);
+{_touching("repository_blobs", "INSERT", "'content'", "digest", "1")}
+"""
+TABLES: Final = _TABLES_3 + _TABLES_4 + _TABLES_5
 
 TRIGGERS: Final = TABLES.count("CREATE TRIGGER")
 
@@ -196,6 +253,10 @@ def _to_4(connection: sqlite3.Connection) -> None:
     _run(connection, _TABLES_4)
 
 
+def _to_5(connection: sqlite3.Connection) -> None:
+    _run(connection, _TABLES_5)
+
+
 def _run(connection: sqlite3.Connection, script: str) -> None:
     """As executescript, but within the transaction that is open."""
     import sqlite3
@@ -208,4 +269,4 @@ def _run(connection: sqlite3.Connection, script: str) -> None:
             statement = ""
 
 
-_STEPS: Final[dict[int, Callable[[sqlite3.Connection], None]]] = {1: _to_2, 2: _to_3, 3: _to_4}
+_STEPS: Final[dict[int, Callable[[sqlite3.Connection], None]]] = {1: _to_2, 2: _to_3, 3: _to_4, 4: _to_5}
