@@ -275,6 +275,7 @@ class App:
             resolver=lambda: self.resolver,
             now=time.time,
             metrics=metrics,
+            free=lambda: _free(self.content.root),
         )
         composed = compose(settings, parts)
         try:
@@ -288,3 +289,12 @@ class App:
             self._content.close()
         if self._resolver is not None:
             self._resolver.close()
+
+
+def _free(folder: str) -> int | None:
+    """Bytes that are free where a folder is."""
+    try:
+        found = os.statvfs(folder)
+    except OSError:  # nothing was stored yet
+        return None
+    return found.f_bavail * found.f_frsize

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from distore.registry.documents import Documents
 from distore.registry.routes import PushRegistry
+from distore.registry.shelf import Shelf
+from distore.registry.shelfimages import ShelfImages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +23,8 @@ if TYPE_CHECKING:
 
 class Parts(NamedTuple):
     """What a registry is made of. ``resolver`` is made when it is first asked for; ``now``: seconds
-    since the epoch; ``metrics``: where the numbers of a layer go."""
+    since the epoch; ``metrics``: where the numbers of a layer go; ``free``:
+    bytes that are free where the store is, None when nobody knows."""
 
     content: Store
     repositories: Repositories
@@ -28,6 +32,7 @@ class Parts(NamedTuple):
     resolver: Callable[[], Resolver]
     now: Callable[[], float]
     metrics: Metrics
+    free: Callable[[], int | None] = lambda: None
 
 
 class Composed(NamedTuple):
@@ -40,4 +45,9 @@ class Composed(NamedTuple):
 def compose(settings: ServeSettings, parts: Parts) -> Composed:
     """From the inside out: the registry, the store's images, the cache, the page, the gate."""
     registry = PushRegistry(parts.content, parts.repositories)
-    return Composed(registry, registry.close)
+    service: Service = registry
+    documents = Documents(parts.content)
+    shelf = ShelfImages(parts.images, parts.content, documents, clock=parts.now) if settings.images else None
+    if shelf is not None:
+        service = Shelf(service, shelf, parts.content, parts.repositories)
+    return Composed(service, registry.close)
