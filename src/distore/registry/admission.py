@@ -1,0 +1,80 @@
+"""Admission: pushes are refused early when a quota is used up or the disk is full; pulls go on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from distore.errors import DistoreError
+from distore.registry import errors
+from distore.registry.routes import target_of
+
+if TYPE_CHECKING:
+    from distore.registry.message import Body, Request, Response, Service
+    from distore.registry.room import Room
+
+_LOOK: Final = 32 * 1024 * 1024  # bytes taken between two looks at the room that is left
+_WRITES: Final = frozenset(
+    {("POST", "uploads"), ("PATCH", "upload"), ("PUT", "upload"), ("PUT", "manifests")}
+)
+_MAX_LENGTH: Final = 1 << 62
+
+
+class Admission:
+    """A Service in front of one that takes pushes."""
+
+    def __init__(self, inner: Service, room: Room) -> None:
+        self._inner = inner
+        self._room = room
+
+    def handle(self, request: Request, /) -> Response:
+        """Answer, unless it brings what there is no room for."""
+        if request.method not in ("POST", "PATCH", "PUT"):
+            return self._inner.handle(request)
+        target = target_of(request.path)
+        if (request.method, target.kind) not in _WRITES:
+            return self._inner.handle(request)
+        length = _length(request)
+        if (request.method, target.kind, length) == ("PUT", "upload", 0):
+            return self._inner.handle(request)  # every byte of it was let in before
+        try:
+            left = self._room.check(target.repository, length or 0)
+        except DistoreError as error:
+            return errors.response_for(error)
+        metered = _Metered(request.body, self._room, target.repository, left=left)
+        try:
+            return self._inner.handle(replace(request, body=metered))
+        finally:
+            self._room.end(target.repository, metered.taken)
+
+    def quick(self, request: Request, /) -> Response | None:
+        """What needs no look at the room."""
+        return self._inner.quick(request) if request.method in ("GET", "HEAD") else None
+
+
+class _Metered:
+    """A Body that ends with an error when there is no more room for it."""
+
+    def __init__(self, body: Body, room: Room, repository: str, *, left: int) -> None:
+        self._body = body
+        self._room = room
+        self._repository = repository
+        self._left = min(left, _LOOK)
+        self.taken = 0  # bytes
+
+    def read(self, limit: int, /) -> bytes:
+        data = self._body.read(limit)
+        self._left -= len(data)
+        self.taken += len(data)
+        self._room.note(self._repository, len(data))
+        if self._left < 0:
+            self._left = min(self._room.check(self._repository), _LOOK)
+        return data
+
+
+def _length(request: Request) -> int | None:
+    """Bytes that are announced; None: nobody says."""
+    told = request.headers.get("content-length", "")
+    if told.isascii() and told.isdecimal() and len(told) < len(str(_MAX_LENGTH)):
+        return int(told)
+    return None if "transfer-encoding" in request.headers or told else 0
