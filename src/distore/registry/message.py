@@ -50,7 +50,8 @@ class Request:
 
     ``query`` has the first value of each name, ``repeated`` all values of the names that came
     more than once. ``client`` is the address it comes from, without the port; ``grants`` is set by
-    the gate, and allows everything where there is none.
+    the gate, and allows everything where there is none. What layers put into ``notes``, which copies
+    share, stands in the access log: ``user`` by the gate, ``cache`` (hit, miss, stale) by the cache.
     """
 
     method: str
@@ -62,6 +63,7 @@ class Request:
     client: str = ""
     scheme: str = "http"
     grants: Grants = field(default=EVERYTHING, compare=False)
+    notes: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def values(self, name: str) -> tuple[str, ...]:
         """Every value that the query has for ``name``."""
