@@ -191,6 +191,14 @@ CREATE TABLE repository_tags (
 ) WITHOUT ROWID;
 CREATE INDEX repository_tagged ON repository_tags (namespace, repository, digest);
 {_touching("repository_blobs", "INSERT", "'content'", "digest", "1")}
+CREATE TABLE repository_dropped ( -- what a repository offers no more: the collector has not looked at it
+    namespace TEXT NOT NULL,
+    digest    TEXT NOT NULL,
+    PRIMARY KEY (namespace, digest)
+) WITHOUT ROWID;
+CREATE TRIGGER repository_blobs_touched_delete AFTER DELETE ON repository_blobs BEGIN
+    INSERT OR IGNORE INTO repository_dropped (namespace, digest) VALUES (OLD.namespace, OLD.digest);
+END;
 """
 TABLES: Final = _TABLES_3 + _TABLES_4 + _TABLES_5
 
