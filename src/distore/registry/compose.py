@@ -44,7 +44,7 @@ class Composed(NamedTuple):
 
 def compose(settings: ServeSettings, parts: Parts) -> Composed:
     """From the inside out: the registry, the store's images, the cache, the page, the gate."""
-    registry = PushRegistry(parts.content, parts.repositories)
+    registry = PushRegistry(parts.content, parts.repositories, now=parts.now)
     service: Service = registry
     documents = Documents(parts.content)
     shelf = ShelfImages(parts.images, parts.content, documents, clock=parts.now) if settings.images else None

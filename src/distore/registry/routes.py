@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
@@ -12,9 +13,10 @@ from distore.registry.blobs import Offered, delete_blob, get_blob
 from distore.registry.features import Features
 from distore.registry.manifestpush import ManifestPush
 from distore.registry.manifests import get_manifest
-from distore.registry.message import Response
+from distore.registry.message import ELSEWHERE, OWNER, Response
 from distore.registry.names import is_repository
 from distore.registry.referrers import list_referrers
+from distore.registry.sessions import Elsewhere, Sessions
 from distore.registry.tags import CATALOG_PATH, list_repositories, list_tags
 from distore.registry.uploads import Uploads
 
@@ -58,6 +60,7 @@ class PushRegistry:
         repositories: Say which repository has what.
         features: What of the specification it knows.
         new_id: A new name at every call, which nobody can guess.
+        now: Seconds since the epoch.
     """
 
     def __init__(
@@ -67,17 +70,21 @@ class PushRegistry:
         *,
         features: Features | None = None,
         new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._repositories = repositories
         self._features = features or Features()
-        self._uploads = Uploads(store, repositories, features=self._features, new_id=new_id)
+        self._sessions = Sessions(store, new_id=new_id, now=now)
+        self._uploads = Uploads(store, repositories, self._sessions, features=self._features)
         self._manifests = ManifestPush(store, repositories, features=self._features, new_id=new_id)
 
     def handle(self, request: Request, /) -> Response:
         """Answer one request; never raises a DistoreError."""
         try:
             return self._answer(request, target_of(request.path))
+        except Elsewhere as error:
+            return Response(status=ELSEWHERE, headers={OWNER: str(error.pid)})
         except DistoreError as error:
             return errors.response_for(error)
 
@@ -85,13 +92,17 @@ class PushRegistry:
         """The answer, if it is at hand."""
         return None
 
+    def expire(self, now: float) -> int:
+        """Drop the uploads that got no byte for a day; how many those were."""
+        return self._sessions.expire(now)
+
     def close(self) -> None:
         """Let go of everything."""
-        self._uploads.close()
+        self._sessions.close()
 
     def drop_uploads(self) -> None:
         """Give up the uploads that are not finished."""
-        self._uploads.drop()
+        self._sessions.drop()
 
     def _answer(self, request: Request, target: Target) -> Response:
         allowed = _METHODS.get(target.kind, _READS)

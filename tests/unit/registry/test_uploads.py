@@ -13,11 +13,9 @@ from distore.content.local.store import LocalStore
 from distore.content.memory import MemoryStore
 from distore.errors import DiskFull, DistoreError, QuotaExceeded, Unavailable
 from distore.oci.digest import Digest
-from distore.registry import uploads
-from distore.registry.features import Features
+from distore.registry import sessions
 from distore.registry.message import BytesBody, Request, Response
 from distore.registry.routes import PushRegistry
-from distore.registry.uploads import Uploads
 from distore.testing.memory_repositories import MemoryRepositories
 
 Ask = Callable[..., Response]
@@ -198,7 +196,7 @@ def test_a_blob_is_mounted_from_where_it_is(ask: Ask, push: Callable[..., Digest
 
 @pytest.mark.parametrize(
     "query",
-    [f"mount={OTHER}&from=a", f"mount={DIGEST}&from=gone", f"mount={DIGEST}", "mount=x&from=a", "from=a"],
+    [f"mount={OTHER}&from=a", f"mount={DIGEST}&from=gone", f"mount={OTHER}", "mount=x&from=a", "from=a"],
 )
 def test_what_cannot_be_mounted_becomes_an_upload(ask: Ask, push: Callable[..., Digest], query: str) -> None:
     push(ask, "a", BLOB)
@@ -299,8 +297,8 @@ def test_a_store_without_room_is_answered_for(
 def test_two_requests_do_not_write_one_upload_at_once(
     kept: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uploads, "_PATIENCE", 0.01)
-    monkeypatch.setattr(uploads, "_GLANCE", 0.01)
+    monkeypatch.setattr(sessions, "_PATIENCE", 0.01)
+    monkeypatch.setattr(sessions, "_GLANCE", 0.01)
     registry = PushRegistry(kept, MemoryRepositories(), new_id=lambda: "id")
     path = "/v2/a/blobs/uploads/id"
     registry.handle(Request(method="POST", path="/v2/a/blobs/uploads/"))
@@ -327,7 +325,7 @@ def test_two_requests_do_not_write_one_upload_at_once(
 
 
 def test_only_so_many_uploads_are_open(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uploads, "MAX_SESSIONS", 2)
+    monkeypatch.setattr(sessions, "MAX_SESSIONS", 2)
 
     statuses = [ask("POST", "demo/blobs/uploads/").status for _ in range(3)]
 
@@ -335,13 +333,13 @@ def test_only_so_many_uploads_are_open(ask: Ask, monkeypatch: pytest.MonkeyPatch
 
 
 def test_uploads_can_be_given_up(store: LocalStore) -> None:
-    sessions = Uploads(store, MemoryRepositories(), features=Features(), new_id=lambda: "id")
-    sessions.start(Request(method="POST", path=""), "demo")
+    registry = PushRegistry(store, MemoryRepositories(), new_id=lambda: "id")
+    registry.handle(Request(method="POST", path="/v2/demo/blobs/uploads/"))
 
-    sessions.drop()
+    registry.drop_uploads()
 
     assert list(store.statuses()) == []
-    assert sessions.status("demo", "id").status == 404
+    assert registry.handle(Request(method="GET", path="/v2/demo/blobs/uploads/id")).status == 404
 
 
 def test_a_blob_can_be_taken_out_of_a_repository(
