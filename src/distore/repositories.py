@@ -208,10 +208,12 @@ class Repositories(Protocol):
     ) -> tuple[list[str], list[Digest]]:
         """Remove what somebody found to be of no more use, unless it came to be of use since.
 
-        A tag goes if it still names the same manifest, since the same moment. A manifest goes if it was
-        neither pushed nor ``use``d from ``before`` (seconds since the epoch) on, no tag names it, and no
-        manifest that stays has it as a child. All of it goes at once.
+        A tag goes if it still names the same manifest, since the same moment; a manifest if no tag names
+        it, and no manifest that stays has it as a child. Neither goes if the manifest was pushed or
+        ``use``d from ``before`` (seconds since the epoch) on. All of it goes at once.
 
+        Args:
+            manifests: Those that name others come before these.
         Returns:
             The tags and the manifests that went.
         """

@@ -236,20 +236,21 @@ class MemoryRepositories:
             here = self._all.get(repository)
             if here is None:
                 return [], []
+            old = {
+                digest
+                for digest, record in here.manifests.items()
+                if record.pushed is None or record.pushed < limit
+            }
             gone_tags = [
                 tag.name
                 for tag in tags
+                if tag.descriptor.digest not in here.manifests or tag.descriptor.digest in old
                 if (found := self.tag(repository, tag.name)) is not None
                 and (found.descriptor.digest, found.updated) == (tag.descriptor.digest, tag.updated)
                 and self.untag(repository, tag.name)
             ]
             gone = _useless(
-                {
-                    record.descriptor.digest
-                    for record in manifests
-                    if (there := here.manifests.get(record.descriptor.digest)) is not None
-                    and (there.pushed is None or there.pushed < limit)
-                },
+                {record.descriptor.digest for record in manifests} & old,
                 here.manifests,
                 tagged={descriptor.digest for descriptor in self.shown.get(repository, {}).values()},
             )
