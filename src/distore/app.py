@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from distore.metadata.images import Images
     from distore.metadata.leases import Leases
     from distore.metadata.namespaces import Namespaces
+    from distore.metadata.repositories import StoredRepositories
     from distore.oci.digest import Digest
     from distore.oci.reference import Reference
     from distore.registry.compose import Composed
@@ -138,6 +139,11 @@ class App:
     def namespaces(self) -> Namespaces:
         """All namespaces of the store."""
         return self.metadata.namespaces
+
+    @property
+    def repositories(self) -> StoredRepositories:
+        """What the repositories of the registry in the namespace offer."""
+        return self.metadata.repositories
 
     @property
     def collector(self) -> Collector:
@@ -266,16 +272,16 @@ class App:
         import time
 
         from distore.registry.compose import Parts, compose
-        from distore.testing.memory_repositories import MemoryRepositories
 
         parts = Parts(
             content=self.content,
-            repositories=MemoryRepositories(),
+            repositories=self.repositories,
             images=self.images,
             resolver=lambda: self.resolver,
             now=time.time,
             metrics=metrics,
             free=lambda: _free(self.content.root),
+            state=self.content.root,
         )
         composed = compose(settings, parts)
         try:
@@ -285,6 +291,8 @@ class App:
 
     def close(self) -> None:
         """Close what was opened."""
+        if self._metadata is not None:
+            self._metadata.close()
         if self._content is not None:
             self._content.close()
         if self._resolver is not None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from distore.metadata.images import Images
     from distore.metadata.leases import Leases
     from distore.metadata.namespaces import Namespaces
+    from distore.metadata.repositories import StoredRepositories
     from distore.oci.digest import Digest
     from distore.snapshots.snapshotter import Snapshotter
 
@@ -42,6 +43,7 @@ class Metadata:
         self._command = command
         self.now = now
         self._sleep = sleep
+        self._repositories: StoredRepositories | None = None
 
     @property
     def images(self) -> Images:
@@ -86,6 +88,15 @@ class Metadata:
         )
 
     @property
+    def repositories(self) -> StoredRepositories:
+        """What the repositories of a registry offer; the same object each time, until ``close``."""
+        if self._repositories is None:
+            from distore.metadata.repositories import StoredRepositories
+
+            self._repositories = StoredRepositories(self.content, leases=self.leases, now=self.now)
+        return self._repositories
+
+    @property
     def collector(self) -> Collector:
         """The garbage collector, which looks at all namespaces."""
         from distore.metadata.collector import Collector
@@ -117,6 +128,12 @@ class Metadata:
             yield view
             view.visibility.check_lease()
         self._note_mutation()
+
+    def close(self) -> None:
+        """End what lasts as long as the process does; the content store stays open."""
+        if self._repositories is not None:
+            self._repositories.close()
+            self._repositories = None
 
     def over(self, content: LocalStore) -> Metadata:
         """The same over another view of ``content``: one with a lease, or of another namespace."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from distore._internal import fsops
 from distore._internal.oserrors import translated
 from distore.content.local.databasefile import Use, check_version, gate
+from distore.content.local.readers import Reader, Readers
 from distore.content.local.schema import SCHEMA_VERSION, make, migrate, version_of
 from distore.errors import (
     DataLoss,
@@ -48,31 +49,44 @@ class Database:
         self._connection: sqlite3.Connection | None = None
         self._use: Use | None = None
         self._is_durable = True
+        self._readers = Readers(self._reader)
+
+    def read(self, statement: str, *arguments: object) -> list[tuple[object, ...]]:
+        """As ``query``, but of the last transaction that has ended, and beside everybody: it waits neither
+        for another thread's transaction nor for the disk."""
+        try:
+            return self._readers.query(statement, arguments)
+        except Exception:
+            with translated(self._subject), self._mapping():
+                raise
+
+    def version(self) -> int:
+        """Another number after any change by anybody; waits for nobody. 0 while there is no database."""
+        return self._mapped(self._readers.version)
 
     def query(self, statement: str, *arguments: object) -> list[tuple[object, ...]]:
         """All rows; none while there is no database. For answers that are short."""
-        with self._guard:
+        if not self._guard.acquire(blocking=False):  # another thread's transaction is not ours to see
+            return self.read(statement, *arguments)
+        try:
             connection = self._open(make=False)
             if connection is None:
                 return []
             return self._mapped(lambda: connection.execute(statement, arguments).fetchall())
+        finally:
+            self._guard.release()
 
     def stream(self, statement: str, *arguments: object) -> Iterator[tuple[object, ...]]:
         """Rows as they are asked for, as of the moment of the first; memory does not grow."""
-        with self._guard:
-            if self._open(make=False) is None:
-                return
-            use = self._mapped(lambda: Use(self.path))
+        reader = self._mapped(self._reader)
+        if reader is None:
+            return
         try:
-            connection = self._mapped(lambda: _open_to_read(self.path))
-            try:
-                cursor = self._mapped(lambda: connection.execute(statement, arguments))
-                while rows := self._mapped(lambda: cursor.fetchmany(_PAGE)):
-                    yield from rows
-            finally:
-                connection.close()
+            cursor = self._mapped(lambda: reader.connection.execute(statement, arguments))
+            while rows := self._mapped(lambda: cursor.fetchmany(_PAGE)):
+                yield from rows
         finally:
-            use.end()
+            reader.close()
 
     def change(self, statement: str, *arguments: object) -> int:
         """Do it in a transaction of its own, durably; the number of rows it touched."""
@@ -138,6 +152,7 @@ class Database:
 
     def close(self) -> None:
         """Close the database if it was opened."""
+        self._readers.close()
         with self._guard:
             if self._connection is not None:
                 self._connection.close()
@@ -146,6 +161,17 @@ class Database:
             if self._use is not None:
                 self._use.end()
                 self._use = None
+
+    def _reader(self) -> Reader | None:
+        with self._guard:
+            if self._open(make=False) is None:
+                return None
+            use = Use(self.path)
+        try:
+            return Reader(_open_to_read(self.path), use)
+        except BaseException:
+            use.end()
+            raise
 
     def _set_durable(self, connection: sqlite3.Connection, durable: bool) -> None:
         if durable != self._is_durable:
