@@ -48,6 +48,11 @@ def refused(service: str, message: str) -> Response:
     return replace(response, headers={**response.headers, "www-authenticate": f'Basic realm="{service}"'})
 
 
+def too_many(message: str, *, seconds: int) -> Response:
+    """429: come again after so many seconds."""
+    return errors.refusal(429, errors.TOO_MANY_REQUESTS, message, Retry_After=str(seconds))
+
+
 class BasicGate:
     """A Handler in front of another.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from distore.registry.documents import Documents
+from distore.registry.gatesetup import GateParts, gate_of
 from distore.registry.routes import PushRegistry
 from distore.registry.shelf import Shelf
 from distore.registry.shelfimages import ShelfImages
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 class Parts(NamedTuple):
     """What a registry is made of. ``resolver`` is made when it is first asked for; ``now``: seconds
     since the epoch; ``metrics``: where the numbers of a layer go; ``free``:
-    bytes that are free where the store is, None when nobody knows."""
+    bytes that are free where the store is, None when nobody knows; ``state``: the folder of the store;
+    ``note``: gets a line for the operator."""
 
     content: Store
     repositories: Repositories
@@ -33,6 +35,8 @@ class Parts(NamedTuple):
     now: Callable[[], float]
     metrics: Metrics
     free: Callable[[], int | None] = lambda: None
+    state: str = "."
+    note: Callable[[str], None] = lambda _line: None
 
 
 class Composed(NamedTuple):
@@ -50,4 +54,5 @@ def compose(settings: ServeSettings, parts: Parts) -> Composed:
     shelf = ShelfImages(parts.images, parts.content, documents, clock=parts.now) if settings.images else None
     if shelf is not None:
         service = Shelf(service, shelf, parts.content, parts.repositories)
+    service = gate_of(settings.auth, service, GateParts(parts.state, parts.now, parts.note))
     return Composed(service, registry.close)

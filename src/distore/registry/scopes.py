@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from distore.registry.grants import DELETE, PULL, PUSH
 from distore.registry.routes import target_of
 from distore.registry.tags import CATALOG_PATH
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from distore.registry.message import Request
+    from distore.registry.routes import Target
 
 _ALL: Final = "*"
 
@@ -27,6 +29,10 @@ class Access:
     def __str__(self) -> str:
         return f"{self.kind}:{self.name}:{','.join(self.actions)}"
 
+    def to_json(self) -> dict[str, object]:
+        """An entry of the claim ``access``."""
+        return {"type": self.kind, "name": self.name, "actions": list(self.actions)}
+
     @classmethod
     def parse(cls, text: str) -> Access | None:
         """None for what is no scope, which allows nothing."""
@@ -35,6 +41,9 @@ class Access:
         if not (first and second and kind and name and actions):
             return None
         return cls(kind=kind, name=name, actions=tuple(actions.split(",")))
+
+
+CATALOG: Final = Access(kind="registry", name="catalog", actions=(_ALL,))  # to list the repositories
 
 
 def parse_all(texts: Iterable[str]) -> tuple[Access, ...]:
@@ -79,3 +88,31 @@ def _actions(request: Request, kind: str) -> tuple[str, ...]:
     if request.method == "DELETE" and kind != "upload":
         return ("delete",)
     return ("pull", "push")
+
+
+class Needed(NamedTuple):
+    """What a request does in a repository. ``source`` is the one that a blob is mounted from.
+
+    ``scopes`` are what a client is told to ask for: who pushes looks first at what is there.
+    """
+
+    action: str
+    scopes: tuple[Access, ...]
+    source: str | None = None
+
+
+def needed_in(request: Request, target: Target) -> Needed:
+    """Of a request about a repository."""
+    if request.method in ("GET", "HEAD") and target.kind != "upload":
+        return Needed(PULL, (_access(target.repository, PULL),))
+    # Who may push may give up what was begun; Docker's registry wants "delete" for that.
+    if request.method == "DELETE" and target.kind != "upload":
+        return Needed(DELETE, (_access(target.repository, DELETE),))
+    source = request.query.get("from") if request.method == "POST" and target.kind == "uploads" else None
+    pushing = _access(target.repository, PULL, PUSH)
+    # A blob that is mounted must be one that the client may read where it is.
+    return Needed(PUSH, (pushing, _access(source, PULL)) if source else (pushing,), source)
+
+
+def _access(repository: str, *actions: str) -> Access:
+    return Access(kind="repository", name=repository, actions=actions)

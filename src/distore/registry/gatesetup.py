@@ -1,0 +1,240 @@
+"""A gate as the settings say, and what they mean in words."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from distore.errors import InvalidArgument
+from distore.registry.attempts import Attempts
+from distore.registry.bearers import Bearers
+from distore.registry.gate import Gate, Means
+from distore.registry.htpasswd import MAX_FILE as MAX_HTPASSWD
+from distore.registry.htpasswd import Htpasswd
+from distore.registry.jwt import Wanted
+from distore.registry.jwtkeys import MAX_FILE as MAX_KEYS
+from distore.registry.jwtkeys import ensure_secret, signing_key, verifying_keys
+from distore.registry.passwords import Passwords
+from distore.registry.rules import ACTIONS, ANONYMOUS, EVERY_USER, Rules, rules_in
+from distore.registry.rules import MAX_FILE as MAX_RULES
+from distore.registry.tokenserver import TOKEN_PATH, Terms, TokenServer
+from distore.registry.watched import Watched, read_small
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from distore.registry.authsettings import AuthSettings
+    from distore.registry.jwtkeys import SigningKey, VerifyingKey
+    from distore.registry.message import Service
+    from distore.registry.rules import Rule
+
+SECRET_NAME: Final = "serve.key"  # noqa: S105 - a file name
+_KEY_BYTES: Final = 32  # of what this process alone knows
+
+
+class GateParts(NamedTuple):
+    """What a gate is made of.
+
+    Args:
+        state: Folder where a secret is kept that all processes share.
+        now: Seconds since the epoch.
+        note: Gets a line for the operator.
+        random: So many bytes that nobody can guess.
+    """
+
+    state: str
+    now: Callable[[], float]
+    note: Callable[[str], None] = lambda _line: None
+    random: Callable[[int], bytes] = os.urandom
+
+
+def gate_of(settings: AuthSettings, service: Service, parts: GateParts) -> Service:
+    """The gate before ``service``; ``service`` itself where everything is allowed to everybody.
+
+    Raises:
+        NotFound, InvalidArgument, PermissionDenied: A file that the settings name is missing or wrong.
+    """
+    if not settings.enabled:
+        return service
+    watched: list[Watched[Any]] = []
+    watch = partial(_watched, watched, parts)
+    rules = _rules(settings, watch)
+    passwords = _passwords(settings, watch, parts)
+    means = Means(passwords=passwords, service=settings.token.service)
+    if settings.token.realm is not None:
+        means = _of_another(settings, means, watch, parts)
+    elif passwords is not None and settings.token.issue:
+        means = _given_out_here(settings, means, rules, watch, parts)
+    return Gate(service, rules=rules, means=means, watched=watched, url=settings.url)
+
+
+def describe(settings: AuthSettings) -> list[str]:
+    """What holds, in lines for people; reads the files that the settings name.
+
+    Raises:
+        NotFound, InvalidArgument: One of them is missing or wrong.
+    """
+    if not settings.enabled:
+        return ["everybody may pull, push and delete everything"]
+    lines = []
+    if settings.htpasswd is not None:
+        users = Htpasswd.parse(read_small(settings.htpasswd, limit=MAX_HTPASSWD), path=settings.htpasswd)
+        lines.append(f"users: {len(users.hashes)}, of {settings.htpasswd}")
+    token = settings.token
+    if token.realm is not None:
+        count = sum(len(verifying_keys(read_small(path, limit=MAX_KEYS), path=path)) for path in token.keys)
+        lines.append(f"tokens: of {token.issuer}, from {token.realm}, proved by {count} keys")
+    elif settings.htpasswd is not None and token.issue:
+        lines.append(f"tokens: given out at {settings.url or ''}{TOKEN_PATH}, for {token.lifetime:g} s")
+    rules = [*settings.standing, *_of_file(settings)]
+    lines += [_line(rule) for rule in rules]
+    if settings.htpasswd is None and token.realm is None and not any(rule.anonymous for rule in rules):
+        lines.append("nobody can do anything: there are no users, and nothing is allowed to anonymous")
+    return lines
+
+
+def decide(settings: AuthSettings, *, user: str | None, action: str, repository: str) -> tuple[bool, str]:
+    """Whether the rules let a user (None: nobody in particular) do something, and the rule that does.
+
+    Raises:
+        NotFound, InvalidArgument: A file that the settings name is missing or wrong; no such action.
+    """
+    if action not in ACTIONS:
+        raise InvalidArgument(f"action {action[:60]!a}: want {', '.join(ACTIONS)}")
+    if not settings.enabled:
+        return True, describe(settings)[0]
+    for rule in (*settings.standing, *_of_file(settings)):
+        if action in Rules([rule]).allowed(user, repository):
+            return True, _line(rule)
+    return False, "no rule allows it"
+
+
+def exposed(settings: AuthSettings, hosts: Iterable[str]) -> str | None:
+    """A warning, if others than this machine can do everything; None: all is well.
+
+    Args:
+        hosts: Where the server listens; an empty one is every address.
+    """
+    if settings.enabled:
+        return None
+    open_to = [host or "every address" for host in hosts if not _is_loopback(host)]
+    if not open_to:
+        return None
+    return (
+        f"warning: whoever reaches {', '.join(open_to)} may pull, push and delete everything; "
+        "[auth] in the configuration says who may (docs/serve.md)"
+    )
+
+
+def _watched(
+    files: list[Watched[Any]], parts: GateParts, path: str, read: Callable[[bytes], Any], limit: int
+) -> Watched[Any]:
+    file: Watched[Any] = Watched(path, read, limit=limit, now=parts.now, warn=parts.note)
+    files.append(file)
+    return file
+
+
+def _rules(settings: AuthSettings, watch: Callable[..., Watched[Any]]) -> Callable[[], Rules]:
+    standing = settings.standing
+    path = settings.rules_file
+    if path is None:
+        rules = Rules(standing)
+        return lambda: rules
+
+    def read(data: bytes) -> Rules:
+        return Rules((*standing, *rules_in(data, path=path, groups=settings.groups)))
+
+    file: Watched[Rules] = watch(path, read, MAX_RULES)
+    return lambda: file.value
+
+
+def _passwords(
+    settings: AuthSettings, watch: Callable[..., Watched[Any]], parts: GateParts
+) -> Passwords | None:
+    if settings.htpasswd is None:
+        return None
+    file: Watched[Htpasswd] = watch(
+        settings.htpasswd, partial(Htpasswd.parse, path=settings.htpasswd), MAX_HTPASSWD
+    )
+    return Passwords(
+        lambda: file.value,
+        key=parts.random(_KEY_BYTES),
+        attempts=Attempts(most=settings.failures, interval=settings.failure_interval, now=parts.now),
+        lasting=settings.remember,
+        checks=settings.checks,
+        now=parts.now,
+    )
+
+
+def _of_another(
+    settings: AuthSettings, means: Means, watch: Callable[..., Watched[Any]], parts: GateParts
+) -> Means:
+    token = settings.token
+    files: list[Watched[tuple[VerifyingKey, ...]]] = [
+        watch(path, partial(verifying_keys, path=path), MAX_KEYS) for path in token.keys
+    ]
+    wanted = Wanted(
+        issuer=token.issuer, audience=token.service, algorithms=token.algorithms, leeway=token.leeway
+    )
+    bearers = Bearers(lambda: [key for file in files for key in file.value], wanted, now=parts.now)
+    # Without rules of our own the other server's word is enough: it knows who may do what.
+    bounded = settings.rules is not None or settings.rules_file is not None
+    return means._replace(bearers=bearers, realm=token.realm, bounded=bounded)
+
+
+def _given_out_here(
+    settings: AuthSettings,
+    means: Means,
+    rules: Callable[[], Rules],
+    watch: Callable[..., Watched[Any]],
+    parts: GateParts,
+) -> Means:
+    token = settings.token
+    path = token.key or os.path.join(parts.state, SECRET_NAME)
+    if token.key is None:
+        ensure_secret(path, random=parts.random)
+    file: Watched[SigningKey] = watch(path, partial(signing_key, path=path), MAX_KEYS)
+    terms = Terms(
+        issuer=token.issuer,
+        service=token.service,
+        lifetime=token.lifetime,
+        refresh_lifetime=token.refresh_lifetime,
+    )
+    if means.passwords is None:
+        raise InvalidArgument("tokens are given to users alone")
+    server = TokenServer(
+        passwords=means.passwords,
+        rules=rules,
+        key=lambda: file.value,
+        terms=terms,
+        random=parts.random,
+        now=parts.now,
+    )
+    bearers = Bearers(lambda: [file.value.verifying], terms.access, now=parts.now)
+    return means._replace(tokens=server, bearers=bearers)
+
+
+def _of_file(settings: AuthSettings) -> tuple[Rule, ...]:
+    path = settings.rules_file
+    return (
+        () if path is None else rules_in(read_small(path, limit=MAX_RULES), path=path, groups=settings.groups)
+    )
+
+
+def _line(rule: Rule) -> str:
+    users = [*sorted(rule.users), *([EVERY_USER] if rule.everyone else [])]
+    users += [ANONYMOUS] if rule.anonymous else []
+    actions = [action for action in ACTIONS if action in rule.actions]
+    return f"{', '.join(users) or 'nobody'} may {', '.join(actions) or 'nothing'}: {rule.repositories}"
+
+
+def _is_loopback(host: str) -> bool:
+    if host.startswith("unix:") or host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
