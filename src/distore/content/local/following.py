@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Final
 
 from distore._internal import filelock
@@ -22,6 +23,38 @@ _PAUSES: Final = (0.02, 0.05, 0.1, 0.2)  # seconds between looks; the last repea
 def watch(
     ref: str,
     paths: IngestPaths,
+    *,
+    now: Callable[[], float],
+    sleep: Callable[[float], None],
+    report: Callable[[Status], None] | None,
+    timeout: float | None,
+) -> Digest | None:
+    """Wait until nobody holds the ingest; see ``Follower.follow``.
+
+    The lock file outlives its name while we hold it open, and says how the ingest ended.
+    """
+    with translated(f"ingest {ref!r}"):
+        fd = filelock.open_to_look(paths.lock)
+    if fd is None:
+        return None
+    try:
+        return _watch(ref, paths, fd, now=now, sleep=sleep, report=report, timeout=timeout)
+    finally:
+        os.close(fd)
+
+
+def peek(ref: str, paths: IngestPaths) -> int | None:
+    """The data, open to be read; None where there is none."""
+    with translated(f"ingest {ref!r}"):
+        try:
+            return os.open(paths.data, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return None
+
+
+def _watch(
+    ref: str,
+    paths: IngestPaths,
     fd: int,
     *,
     now: Callable[[], float],
@@ -29,10 +62,6 @@ def watch(
     report: Callable[[Status], None] | None,
     timeout: float | None,
 ) -> Digest | None:
-    """Wait until nobody holds the lock ``fd``; see ``Follower.follow``.
-
-    The lock file outlives its name while we hold it open, and says how the ingest ended.
-    """
     waited, look = 0.0, 0
     while filelock.is_held(fd):
         if timeout is not None and waited >= timeout:

@@ -11,7 +11,7 @@ from distore._internal import filelock, fsops
 from distore._internal.oserrors import translated
 from distore.content.local import ingests, rootfolder
 from distore.content.local.database import Database
-from distore.content.local.following import watch
+from distore.content.local.following import peek, watch
 from distore.content.local.labels import Records
 from distore.content.local.paths import DEFAULT_NAMESPACE, Paths
 from distore.content.local.reader import LocalReader
@@ -198,18 +198,14 @@ class LocalStore:
         on_progress: Callable[[Status], None] | None = None,
         timeout: float | None = None,
     ) -> Digest | None:
-        check_ref(ref)
-        paths = self.paths.ingest(ref)
-        with translated(f"ingest {ref!r}"):
-            fd = filelock.open_to_look(paths.lock)
-        if fd is None:
-            return None
-        try:
-            return watch(ref, paths, fd, now=self.now, sleep=self.sleep, report=on_progress, timeout=timeout)
-        finally:
-            os.close(fd)
+        paths = self.paths.ingest(check_ref(ref))
+        return watch(ref, paths, now=self.now, sleep=self.sleep, report=on_progress, timeout=timeout)
 
     # Beyond the contract
+
+    def peek(self, ref: str, /) -> int | None:
+        """The bytes of an ingest that somebody may be writing, as an open file for the caller to close."""
+        return peek(ref, self.paths.ingest(check_ref(ref)))
 
     def path(self, digest: Digest, /) -> str:
         """Absolute path of a committed blob; read-only, and not to be changed.
