@@ -255,10 +255,9 @@ class StoredRepositories:
     ) -> tuple[list[str], list[Digest]]:
         if not (tags or manifests) or not self.exists(repository):
             return [], []
-        digests = [record.descriptor.digest for record in manifests]
         return self._commit.do(
             lambda connection: self._changes.retire(
-                connection, repository, tags=tags, manifests=digests, before=before
+                connection, repository, tags=tags, manifests=manifests, before=before
             )
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from distore.errors import Unavailable
+from distore.metadata.repositoryretire import retire
 from distore.metadata.repositoryrows import manifest_row, microseconds
 
 if TYPE_CHECKING:
@@ -41,16 +42,8 @@ _TAG: Final = (
     " checked = excluded.checked"
 )
 _UNTAG: Final = f"DELETE FROM repository_tags WHERE {_HERE} AND name = ?"  # noqa: S608
-_UNTAG_SAME: Final = f"{_UNTAG} AND digest = ? AND updated IS ?"
 _UNTAG_ALL: Final = f"DELETE FROM repository_tags WHERE {_HERE} AND digest = ?"  # noqa: S608
 _IS_MANIFEST: Final = f"SELECT 1 FROM repository_manifests WHERE {_HERE} AND digest = ?"  # noqa: S608
-_IS_USELESS: Final = (
-    "SELECT 1 FROM repository_manifests AS a JOIN repository_blobs USING (namespace, repository, digest)"  # noqa: S608
-    f" WHERE {_HERE} AND digest = ? AND pushed < ? AND used <= ? AND NOT EXISTS (SELECT 1 FROM"
-    " repository_tags AS t WHERE t.namespace = a.namespace AND t.repository = a.repository"
-    " AND t.digest = a.digest)"
-)
-_PARENTS: Final = f"SELECT manifest FROM repository_links WHERE {_HERE} AND digest = ?"  # noqa: S608
 _DROP_MANIFEST: Final = f"DELETE FROM repository_manifests WHERE {_HERE} AND digest = ?"  # noqa: S608
 _DROP_BLOB: Final = f"DELETE FROM repository_blobs WHERE {_HERE} AND digest = ?"  # noqa: S608
 _DROP_ALL: Final = tuple(
@@ -164,30 +157,18 @@ class Changes:
         repository: str,
         *,
         tags: Collection[Tag],
-        manifests: Collection[Digest],
+        manifests: Collection[ManifestRecord],
         before: float,
     ) -> tuple[list[str], list[Digest]]:
-        here = (self._namespace, repository)
-        gone_tags = []
-        for tag in tags:
-            updated = None if tag.updated is None else microseconds(tag.updated.timestamp())
-            row = (*here, tag.name, tag.descriptor.digest, updated)
-            if connection.execute(_UNTAG_SAME, row).rowcount:
-                gone_tags.append(tag.name)
-        limits = (microseconds(before), microseconds(latest_use(before, now=self._now())))
-        useless = {
-            digest
-            for digest in manifests
-            if connection.execute(_IS_USELESS, (*here, digest, *limits)).fetchone() is not None
-        }
-        parents = {digest: connection.execute(_PARENTS, (*here, digest)).fetchall() for digest in useless}
-        while needed := {
-            digest for digest in useless if any(parent[0] not in useless for parent in parents[digest])
-        }:
-            useless -= needed
-        for digest in useless:
-            self.delete_manifest(connection, repository, digest)
-        return gone_tags, sorted(useless)
+        return retire(
+            connection,
+            self,
+            namespace=self._namespace,
+            repository=repository,
+            tags=tags,
+            manifests=manifests,
+            latest=microseconds(latest_use(before, now=self._now())),
+        )
 
     def forget(self, connection: sqlite3.Connection, repository: str) -> bool:
         row = (self._namespace, repository)
