@@ -6,34 +6,76 @@ import asyncio
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Final, cast
-from weakref import WeakSet
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
 from distore.errors import DistoreError, Unavailable
+from distore.registry import errors
 from distore.registry.incoming import BUFFER, Incoming
-from distore.registry.message import NO_ANSWER, Request, Slice
+from distore.registry.message import ELSEWHERE, NO_ANSWER, Request, Response
+from distore.registry.server.addresses import Address, name_of
+from distore.registry.server.connection import Connections, is_inside
+from distore.registry.server.crowd import Crowd
+from distore.registry.server.door import Door
+from distore.registry.server.exchange import Exchange
+from distore.registry.server.origin import Proxies
+from distore.registry.server.pace import Pace
+from distore.registry.server.sending import Sending, hung_up
 
 if TYPE_CHECKING:
+    import socket
     import ssl
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-    from distore.registry.message import FileBacked, Handler, Response
+    from distore.registry.message import Handler
+    from distore.registry.server.settings import Limits, Network
 
-_CHUNK: Final = 256 * 1024  # bytes read and sent at a time where sendfile cannot
-_FIRST: Final = 64 * 1024  # bytes that travel with the headers
-_TICK: Final = 0.05  # seconds between two pieces of a connection that is slowed down
 _START_TIMEOUT: Final = 30.0  # seconds
-_WORKERS: Final = 64  # requests at work at once; most wait for their clients
+_WORKERS: Final = 64  # requests without a body at work at once
+_UPLOADERS: Final = 256  # requests with one; most wait for their clients
+_READERS: Final = 64  # answers read at once where sendfile cannot
 _LAST_ROUNDS: Final = 10  # of the event loop
 _GRACE: Final = 1.0  # seconds that answers in work get when the server stops
+_KEEP_ALIVE: Final = 3630.0  # seconds; longer than any proxy's
+_SMALL: Final = 64 * 1024  # bytes; a body of more is an upload
+_PATIENT: Final = Pace()
+_LINGER: Final = 5.0  # seconds that connections without work stay open while others take over
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a server is told beyond its handler, when it is one of several and faces strangers.
+
+    Args:
+        listeners: Sockets to take connections from, instead of an address.
+        private: Listens for other workers of the same server, which are believed.
+        quick: Answers at once, in the event loop, or gives None; see Service.
+        limits: What clients may take.
+        trusted: The proxies.
+        hand_over: Give a request to the worker of that pid; sends the answer.
+        observe: Told of each request, once it is answered.
+        say: Told of mistakes of ours, in one line.
+        tls: The context for the next connection.
+    """
+
+    listeners: Sequence[socket.socket] = ()
+    private: socket.socket | None = None
+    quick: Callable[[Request], Response | None] | None = None
+    limits: Limits | None = None
+    trusted: tuple[Network, ...] = ()
+    hand_over: Callable[[web.BaseRequest, Request, str], Awaitable[web.StreamResponse]] | None = None
+    observe: Callable[[Exchange], None] | None = None
+    say: Callable[[str], None] | None = None
+    tls: Callable[[], ssl.SSLContext] | None = None
 
 
 class RegistryServer:
     """Serves ``handler`` from the moment the ``with`` block is entered until it is left.
 
-    Handlers are called from worker threads, several at once. Bodies come and go in pieces: a blob
+    Handlers are called from worker threads, several at once; those of requests with a body have
+    threads of their own, so that slow uploads hold up no pull. Bodies come and go in pieces: a blob
     is never in memory as a whole, however large.
 
     Args:
@@ -50,23 +92,26 @@ class RegistryServer:
         port: int = 0,
         rate: int | None = None,
         tls: ssl.SSLContext | None = None,
+        around: Surroundings | None = None,
     ) -> None:
         self._handler = handler
-        self._host = host
-        self._port = port
-        self._tls = tls
+        self._address = Address(host=host, port=port)
+        self._around = around or Surroundings(tls=None if tls is None else lambda: tls)
+        self._proxies = Proxies(self._around.trusted)
+        self.crowd = Crowd(self._around.limits)
+        limits = self._around.limits
+        self._pace = _PATIENT if limits is None else Pace(limits.min_rate, limits.rate_window)
         self.rate = rate
         self._ready = threading.Event()
         self._failure: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._stopping: asyncio.Event | None = None
+        self._ending = _Ending()
         self._thread = threading.Thread(target=self._run, name="distore-registry", daemon=True)
 
     @property
     def address(self) -> str:
         """``host:port`` as it listens."""
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"{host}:{self._port}"
+        return str(self._address)
 
     def start(self) -> None:
         """Listen, and return when it does.
@@ -80,12 +125,21 @@ class RegistryServer:
             why = self._failure or f"not ready after {_START_TIMEOUT:g} s"
             raise Unavailable(f"registry {self.address}: cannot listen: {why}") from self._failure
 
-    def stop(self) -> None:
-        """Stop listening and end the connections; a second call does nothing."""
-        loop, stopping = self._loop, self._stopping
-        if loop is not None and stopping is not None and self._thread.is_alive():
-            loop.call_soon_threadsafe(stopping.set)
+    def stop(self, *, grace: float = _GRACE, linger: bool = False) -> None:
+        """Stop listening and end the connections; a second call does nothing.
+
+        Args:
+            grace: Seconds that what is under way gets.
+            linger: Others serve on: end connections only after an answer, or after some seconds
+                without a request, so that no client finds its connection closed.
+        """
+        if self._thread.is_alive():
+            self._ask(lambda: self._ending.begin(grace, linger=linger))
             self._thread.join()
+
+    def end(self) -> None:
+        """Have a ``stop`` that waits come to its end."""
+        self._ask(self._ending.hurry)
 
     def __enter__(self) -> RegistryServer:
         self.start()
@@ -94,156 +148,192 @@ class RegistryServer:
     def __exit__(self, *exc: object) -> None:
         self.stop()
 
+    def _ask(self, what: Callable[[], None]) -> None:
+        if self._loop is not None:
+            try:
+                self._loop.call_soon_threadsafe(what)
+            except RuntimeError:
+                return  # the loop is closed: it has ended
+
     def _run(self) -> None:
         try:
             asyncio.run(self._serve())
-        except (OSError, OverflowError) as error:  # a port over 65535 overflows
-            self._failure = error
+        except (OSError, DistoreError) as error:
+            self._failure = error.__cause__ or error
         finally:
             self._ready.set()
 
     async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._loop.set_default_executor(ThreadPoolExecutor(_WORKERS, thread_name_prefix="distore-registry"))
-        self._stopping = asyncio.Event()
+        loop = self._loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _loop, context: self._failed(context.get("exception")))
+        pools = [
+            ThreadPoolExecutor(size, thread_name_prefix=f"distore-registry-{name}")
+            for name, size in (("pull", _WORKERS), ("push", _UPLOADERS), ("read", _READERS))
+        ]
+        self._handlers, self._uploaders, self._readers = pools
+        limits = self._around.limits
         # A blob that is called gzip is kept as it comes, or its digest would not hold.
-        server = _Server(self._answer, access_log=None, read_bufsize=BUFFER, auto_decompress=False)
-        runner = web.ServerRunner(server, shutdown_timeout=_GRACE)
-        await runner.setup()
+        server = Connections(
+            self._answer,
+            head_timeout=None if limits is None else limits.header_timeout,
+            keepalive_timeout=_KEEP_ALIVE if limits is None else limits.idle_timeout,
+            failed=self._failed,
+            access_log=None,
+            read_bufsize=BUFFER,
+            auto_decompress=False,
+        )
+        own = [] if self._around.listeners else self._address.bind()
         try:
-            listener = await self._loop.create_server(server, self._host, self._port, ssl=self._tls)
-            self._port = listener.sockets[0].getsockname()[1]
+            doors = self._doors(server, own or self._around.listeners)
             self._ready.set()
-            await self._stopping.wait()
-            # Let nobody else in, then wait for those who are in already: a connection that asyncio
-            # has accepted and not yet attached is left open for good once its server is closed.
-            for listening in listener.sockets:
-                self._loop.remove_reader(listening.fileno())
-            await _rounds()
-            listener.close()
+            await self._ending.begun.wait()
+            await self._end(server, doors)
         finally:
-            await runner.cleanup()
-            await _end(server.transports)
+            for each in own:
+                each.close()
+            for pool in pools:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def _doors(self, server: Connections, listeners: Sequence[socket.socket]) -> list[Door]:
+        around = self._around
+        doors = [Door(listeners, make=server, crowd=self.crowd, tls=around.tls, known=self._proxies.trusts)]
+        if around.private is not None:
+            doors.append(Door([around.private], make=server, crowd=Crowd(None), tls=None, inside=True))
+        if not around.listeners:
+            name = name_of(listeners[0])
+            self._address = Address(host=self._address.host, port=int(name.rpartition(":")[2]))
+        for door in doors:
+            door.open()
+        return doors
+
+    async def _end(self, server: Connections, doors: list[Door]) -> None:
+        """Let nobody else in, wait for what is under way, and end the connections."""
+        await doors[0].close()
+        for listener in self._around.listeners:
+            listener.close()
+        if self._ending.linger:
+            await self._ending.wait(lambda: not server.connections, _LINGER)
+        server.end_idle()
+        await self._ending.wait(lambda: self.crowd.requests == 0, self._ending.grace)
+        for door in doors[1:]:
+            await door.close()
+        await asyncio.sleep(0)
+        server.pre_shutdown()
+        await server.shutdown(0.05)
+        await _end(server.transports)
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        incoming = Incoming(request, rate=self.rate)
-        every = {name: tuple(request.query.getall(name)) for name in {*request.query}}
-        plain = Request(
-            method=request.method,
-            path=request.path,
-            query={name: values[0] for name, values in every.items()},
-            headers={name.lower(): value for name, value in request.headers.items()},
-            repeated={name: values for name, values in every.items() if len(values) > 1},
-            body=incoming,
-        )
         loop = asyncio.get_running_loop()
+        began = loop.time()
+        incoming = Incoming(request, rate=self.rate, pace=self._pace)
+        plain, inside = self._plain(request, incoming), is_inside(request)
+        upload = request.body_exists and not 0 <= (request.content_length or _SMALL + 1) <= _SMALL
+        counted = "" if inside or self._proxies.trusts(plain.client) else plain.client
+        identity = os.urandom(8).hex()
+        status, sent = NO_ANSWER, 0
+        refused = self.crowd.enter(counted, upload=upload)
         try:
-            given = await loop.run_in_executor(None, self._handler, plain)
+            given = _too_many(refused) if refused else await self._given(request, plain, incoming)
+            try:
+                status = given.status
+                if given.status == ELSEWHERE and self._around.hand_over is not None and not inside:
+                    response = await self._around.hand_over(request, plain, given.headers.get("owner", ""))
+                    status = response.status
+                    return response
+                if given.status in (NO_ANSWER, ELSEWHERE) or request.transport is None:
+                    return hung_up(request)
+                sending = Sending(request, given, rate=self.rate, pace=self._pace, readers=self._readers)
+                try:
+                    return await sending.send(keep=not (incoming.is_awaited or self._ending.has_begun))
+                finally:
+                    sent = sending.sent
+            finally:
+                given.close()
+        finally:
+            if not refused:
+                self.crowd.leave(counted, upload=upload)
+            if self._around.observe is not None:
+                self._around.observe(
+                    Exchange(plain, identity, status, incoming.received, sent, loop.time() - began)
+                )
+
+    async def _given(self, request: web.BaseRequest, plain: Request, incoming: Incoming) -> Response:
+        """What the handler answers."""
+        try:
+            if self._around.quick is not None and not request.body_exists:
+                at_hand = self._around.quick(plain)
+                if at_hand is not None:
+                    return at_hand
+            pool = self._uploaders if request.body_exists else self._handlers
+            return await asyncio.get_running_loop().run_in_executor(pool, self._handler, plain)
+        except DistoreError as error:
+            return errors.response_for(error)
         finally:
             incoming.close()
-        try:
-            if given.status == NO_ANSWER or request.transport is None:
-                return _hung_up(request)
-            return await self._send(request, given, keep=not incoming.is_awaited)
-        finally:
-            given.close()
 
-    async def _send(self, request: web.BaseRequest, given: Response, *, keep: bool) -> web.StreamResponse:
-        """Send an answer; without ``keep`` it is the last one of the connection."""
-        response = web.StreamResponse(status=given.status, headers=given.headers)
-        if not keep:
-            response.force_close()
-        if "content-length" not in response.headers and given.status != 304:
-            response.content_length = given.length
-        try:
-            await response.prepare(request)
-        except ConnectionError:
-            return _hung_up(request)  # the client has gone
-        whole = False
-        try:
-            whole = request.method == "HEAD" or await self._body(request, response, given)
-            if not keep:
-                await response.write_eof()
-        except ConnectionError:
-            return response  # the client has gone
-        finally:
-            # A body that ends early must not look like one that is whole.
-            if not (whole and keep) and request.transport is not None:
-                request.transport.close()
-        return response
+    def _plain(self, request: web.BaseRequest, incoming: Incoming) -> Request:
+        """The request as handlers want it."""
+        query, repeated = {}, {}
+        if request.query_string:
+            every = {name: tuple(request.query.getall(name)) for name in {*request.query}}
+            query = {name: values[0] for name, values in every.items()}
+            repeated = {name: values for name, values in every.items() if len(values) > 1}
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        peer = request.transport.get_extra_info("peername") if request.transport is not None else None
+        origin = self._proxies.origin(peer[0] if isinstance(peer, tuple) else "", request.scheme, headers)
+        return Request(
+            method=request.method,
+            path=request.path,
+            query=query,
+            headers=headers,
+            repeated=repeated,
+            body=incoming,
+            client=origin.client,
+            scheme=origin.scheme,
+        )
 
-    async def _body(self, request: web.BaseRequest, response: web.StreamResponse, given: Response) -> bool:
-        """Send it; whether it was as long as the headers say."""
-        promised = response.content_length
-        if isinstance(given.body, bytes):
-            await self._paced(response, given.body)
-        else:
-            sent = await self._slice(request, response, given.body)
-            if sent < given.body.length:
-                return False
-        return promised is None or promised <= given.length
+    def _failed(self, error: BaseException | None) -> None:
+        if self._around.say is not None and error is not None:
+            self._around.say(f"dist: internal error: {type(error).__name__}: {error}")
 
-    async def _slice(self, request: web.BaseRequest, response: web.StreamResponse, body: Slice) -> int:
-        sent, started = 0, asyncio.get_running_loop().time()
-        while sent < body.length:
-            if sent and self.rate is None and hasattr(body.reader, "fileno"):
-                return sent + await self._send_file(request, cast("FileBacked", body.reader), body, sent)
-            size = min(self._piece(_CHUNK if sent else _FIRST), body.length - sent)
+
+class _Ending:
+    """How a server comes to its end; used in the event loop, once that runs."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        self.linger = False
+        self.grace = _GRACE
+        self._hurried = asyncio.Event()
+
+    @property
+    def has_begun(self) -> bool:
+        """Every answer is the last one of its connection."""
+        return self.begun.is_set()
+
+    def begin(self, grace: float, *, linger: bool) -> None:
+        self.grace, self.linger = grace, linger
+        self.begun.set()
+
+    def hurry(self) -> None:
+        """Wait for nothing more."""
+        self.begun.set()
+        self._hurried.set()
+
+    async def wait(self, done: Callable[[], bool], seconds: float) -> None:
+        """Until it is so, or somebody is in a hurry; not longer than ``seconds``."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while not done() and (left := end - loop.time()) > 0:
             try:
-                data = await asyncio.to_thread(body.reader.read_at, size, body.start + sent)
-            except DistoreError:
-                break  # the headers are gone already: all that is left is to break off
-            if not data:
-                break
-            await response.write(data)
-            sent += len(data)
-            await self._pace(sent, started)
-        return sent
-
-    async def _send_file(self, request: web.BaseRequest, reader: FileBacked, body: Slice, sent: int) -> int:
-        """The rest of the body by sendfile, after what the response has written."""
-        if request.transport is None:
-            raise ConnectionResetError("the client has gone")
-        with os.fdopen(os.dup(reader.fileno()), "rb", buffering=0) as file:
-            return await asyncio.get_running_loop().sendfile(
-                request.transport, file, body.start + sent, body.length - sent
-            )
-
-    async def _paced(self, response: web.StreamResponse, data: bytes) -> None:
-        sent, started = 0, asyncio.get_running_loop().time()
-        while sent < len(data):
-            piece = data[sent : sent + self._piece(_CHUNK)]
-            await response.write(piece)
-            sent += len(piece)
-            await self._pace(sent, started)
-
-    def _piece(self, most: int) -> int:
-        return most if self.rate is None else max(1, min(most, int(self.rate * _TICK)))
-
-    async def _pace(self, sent: int, started: float) -> None:
-        if self.rate is not None:
-            due = started + sent / self.rate
-            await asyncio.sleep(max(0.0, due - asyncio.get_running_loop().time()))
+                await asyncio.wait_for(self._hurried.wait(), min(left, 0.05))
+            except TimeoutError:
+                continue
+            return
 
 
-def _hung_up(request: web.BaseRequest) -> web.StreamResponse:
-    """End the connection; what is returned goes nowhere."""
-    if request.transport is not None:
-        request.transport.abort()
-    return web.Response(status=503)
-
-
-class _Server(web.Server):
-    """Knows every transport until it is gone: a handler forgets its own as soon as it closes it,
-    though what is not flushed keeps the socket open."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.transports: WeakSet[asyncio.Transport] = WeakSet()
-
-    def connection_made(self, handler: Any, transport: asyncio.Transport) -> None:
-        super().connection_made(handler, transport)
-        self.transports.add(transport)
+def _too_many(why: str) -> Response:
+    return errors.refusal(429, errors.TOO_MANY_REQUESTS, why, retry_after="1")
 
 
 async def _end(transports: Iterable[asyncio.Transport]) -> None:
@@ -254,9 +344,5 @@ async def _end(transports: Iterable[asyncio.Transport]) -> None:
     """
     for transport in list(transports):
         transport.abort()
-    await _rounds()
-
-
-async def _rounds() -> None:
     for _ in range(_LAST_ROUNDS):
         await asyncio.sleep(0)

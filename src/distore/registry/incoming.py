@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import CancelledError
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
 from distore.errors import Unavailable
+from distore.registry.server.pace import Pace
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-BUFFER: Final = 1024 * 1024  # bytes that wait for the handler; the transport may double them
-_PATIENCE: Final = 60.0  # seconds without a byte
+BUFFER: Final = 256 * 1024  # bytes that wait for the handler; the transport may double them
 _TICK: Final = 0.05  # seconds between two pieces of a connection that is slowed down
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -28,16 +29,20 @@ class Incoming:
 
     Args:
         rate: Bytes a second, or None for as fast as they come.
+        pace: How slow they may be.
     """
 
-    def __init__(self, request: web.BaseRequest, *, rate: int | None) -> None:
+    def __init__(
+        self, request: web.BaseRequest, *, rate: int | None = None, pace: Pace | None = None
+    ) -> None:
         self._request = request
         self._rate = rate
         self._loop = asyncio.get_running_loop()
         self._has_body = request.body_exists
         self._closed = threading.Event()
         self._reading: asyncio.Task[bytes] | None = None
-        self._received = 0
+        self._watch = (pace or Pace()).watch()
+        self.received = 0  # bytes so far
         self._started = self._loop.time()
         self.is_awaited = (
             self._has_body
@@ -55,7 +60,7 @@ class Incoming:
         except (ConnectionError, RuntimeError, CancelledError, web.RequestPayloadError) as error:
             raise Unavailable("request body: the connection ended before it") from error
         except TimeoutError as error:
-            raise Unavailable(f"request body: nothing came for {_PATIENCE:g} s") from error
+            raise Unavailable("request body: it comes too slowly, or not at all") from error
 
     def close(self) -> None:
         """Nobody answers any more: let go of a thread that still waits for bytes."""
@@ -81,12 +86,28 @@ class Incoming:
                 await self._request.writer.write(_CONTINUE)
                 self._request.writer.output_size = 0
             limit = limit if self._rate is None else max(1, min(limit, int(self._rate * _TICK)))
-            async with asyncio.timeout(_PATIENCE):
-                data = await self._request.content.read(limit)
-            self._received += len(data)
+            data = await self._some(limit)
+            self.received += len(data)
             if self._rate is not None:
-                due = self._started + self._received / self._rate
+                due = self._started + self.received / self._rate
                 await asyncio.sleep(max(0.0, due - self._loop.time()))
             return data
         finally:
             self._reading = None
+
+    async def _some(self, limit: int) -> bytes:
+        """Up to ``limit`` bytes.
+
+        Raises:
+            TimeoutError: The client is too slow.
+        """
+        while True:
+            began = self._loop.time()
+            data = None
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._watch.patience):
+                    data = await self._request.content.read(limit)
+            if not self._watch.waited(self._loop.time() - began, len(data or b"")) and data != b"":
+                raise TimeoutError
+            if data is not None:
+                return data

@@ -59,6 +59,8 @@ class Address:
             PermissionDenied: Not allowed.
             Unavailable: There is no such address.
         """
+        if self.port > _MAX_PORT:
+            raise Unavailable(f"{self}: there is no port over {_MAX_PORT}")
         try:
             if self.path:
                 return [_bind_path(self.path)]

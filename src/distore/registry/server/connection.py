@@ -1,0 +1,143 @@
+"""Connection: one client's connection; what is no HTTP gets a document of ours, what stands still ends."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakSet
+
+from aiohttp import web
+
+from distore.registry import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Seat(Protocol):
+    """A place among the connections."""
+
+    def leave(self) -> None:
+        """Give it to somebody else; a second call does nothing."""
+        ...
+
+
+class Connection(web.RequestHandler):
+    """aiohttp's side of a connection.
+
+    Args:
+        head_timeout: Seconds for the head of a request, once it has begun; None: as long as it takes.
+        failed: Told of what should never happen.
+    """
+
+    __slots__ = ("_failed", "_head_timeout", "_late", "inside", "seat")
+
+    def __init__(
+        self,
+        manager: web.Server,
+        *,
+        head_timeout: float | None,
+        failed: Callable[[BaseException], None],
+        **options: Any,
+    ) -> None:
+        super().__init__(manager, **options)
+        self._head_timeout = head_timeout
+        self._failed = failed
+        self._late: asyncio.TimerHandle | None = None
+        self.seat: Seat | None = None
+        self.inside = False  # another worker of the same server is at the other end
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing is under way, and nothing has begun to come."""
+        return self._waiter is not None and not self._waiter.done() and not self._messages
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._await_head()
+
+    def data_received(self, data: bytes) -> None:
+        before = self._request_count
+        if self._late is None and self.is_idle:
+            self._await_head()
+        super().data_received(data)
+        if self._late is not None and (self._request_count != before or self._messages):
+            self._late.cancel()
+            self._late = None
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+        if self.seat is not None:
+            self.seat.leave()
+        super().connection_lost(exc)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """The answer to what is no request (400), or to a mistake of ours (500)."""
+        if status >= 500 and exc is not None:
+            self._failed(exc)
+        text = "not a request that can be read" if status == 400 else "something went wrong here"
+        refusal = errors.refusal(status, errors.UNSUPPORTED if status == 400 else errors.UNKNOWN, text)
+        assert isinstance(refusal.body, bytes)
+        response = web.Response(status=status, headers=refusal.headers, body=refusal.body)
+        response.force_close()
+        return response
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        error = kw.get("exc_info")
+        if isinstance(error, BaseException):
+            self._failed(error)
+
+    def _await_head(self) -> None:
+        if self._head_timeout is not None:
+            self._late = self._loop.call_later(self._head_timeout, self._too_late)
+
+    def _too_late(self) -> None:
+        self._late = None
+        self.force_close()
+
+
+class Connections(web.Server):
+    """Makes connections, and knows every transport until it is gone: a handler forgets its own as soon
+    as it closes it, though what is not flushed keeps the socket open."""
+
+    def __init__(
+        self,
+        handler: Callable[[web.BaseRequest], Any],
+        *,
+        head_timeout: float | None,
+        failed: Callable[[BaseException], None],
+        **options: Any,
+    ) -> None:
+        super().__init__(handler, **options)
+        self.transports: WeakSet[asyncio.Transport] = WeakSet()
+        self._options = options
+        self._head_timeout = head_timeout
+        self._failed = failed
+
+    def __call__(self) -> Connection:
+        return Connection(
+            self, loop=self._loop, head_timeout=self._head_timeout, failed=self._failed, **self._options
+        )
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        self.transports.add(transport)
+
+    def end_idle(self) -> None:
+        """End the connections that nothing is under way on."""
+        for each in self.connections:
+            if isinstance(each, Connection) and each.is_idle:
+                each.force_close()
+
+
+def is_inside(request: web.BaseRequest) -> bool:
+    """Whether another worker of the same server sends it."""
+    return isinstance(request.protocol, Connection) and request.protocol.inside
