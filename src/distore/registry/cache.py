@@ -1,0 +1,329 @@
+"""Cache: a registry that keeps copies of others, in front of the one that has them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from distore._internal.retry import retry_after
+from distore.errors import (
+    DeadlineExceeded,
+    DistoreError,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    ResourceExhausted,
+    Unauthenticated,
+    Unavailable,
+    Unimplemented,
+)
+from distore.oci.digest import Digest
+from distore.oci.mediatypes import OCTET_STREAM
+from distore.registry import errors
+from distore.registry.blobs import served
+from distore.registry.cacheblobs import LONGEST, CachedBlobs
+from distore.registry.cachecounts import ABSENT, FAILED, HIT, MISS, STALE, CacheCounts
+from distore.registry.cacheflights import Flights
+from distore.registry.cachelists import CachedLists
+from distore.registry.cachemanifests import CachedManifests
+from distore.registry.cachememo import Memo
+from distore.registry.growing import GrowingReader, Growth, UnreadReader
+from distore.registry.names import is_tag
+from distore.registry.routes import target_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from distore.registry.cacheblobs import CacheStore
+    from distore.registry.cachesettings import CacheSettings
+    from distore.registry.message import Request, Response, Service
+    from distore.registry.metrics import Metrics
+    from distore.registry.routes import Target
+    from distore.registry.upstreams import Copy, Upstreams
+    from distore.repositories import Repositories, Tag
+
+_READS: Final = ("GET", "HEAD")
+_ASKS: Final = 32  # small questions to upstreams at once
+_ABSENT: Final = 10_000  # names and digests
+_DOWN: Final = 5.0  # seconds that an upstream which does not answer is left alone with the same question
+_REFUSED: Final = (NotFound, PermissionDenied, Unauthenticated)
+# What an upstream's failure may be; damage of our own store is none.
+_FAILURES: Final = (
+    *_REFUSED,
+    Unavailable,
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    ResourceExhausted,
+    Unimplemented,
+)
+
+
+class CacheParts(NamedTuple):
+    """What a cache is made of. ``note`` gets one line for the operator; ``now``: seconds since the
+    epoch."""
+
+    content: CacheStore
+    repositories: Repositories
+    upstreams: Upstreams
+    metrics: Metrics
+    now: Callable[[], float] = time.time
+    note: Callable[[str], None] = lambda _text: None
+
+
+class Cache:
+    """A Service: what is asked for of an upstream's repository is had, kept and answered from ``inner``.
+
+    Everything else is for ``inner`` alone.
+    """
+
+    def __init__(self, inner: Service, settings: CacheSettings, parts: CacheParts) -> None:
+        self._inner = inner
+        self._settings = settings
+        self._parts = parts
+        self._repositories = parts.repositories
+        self._upstreams = parts.upstreams
+        self._counts = CacheCounts(parts.metrics)
+        self._downloads = Flights(settings.downloads, name="distore-cache-blobs")
+        self._asks = Flights(_ASKS, name="distore-cache-asks")
+        self._absent: Memo[DistoreError] = Memo(_ABSENT, now=parts.now)
+        self._blobs = CachedBlobs(
+            parts.content,
+            parts.repositories,
+            parts.upstreams,
+            downloads=self._downloads,
+            asks=self._asks,
+            counts=self._counts,
+            note=parts.note,
+            now=parts.now,
+        )
+        self._manifests = CachedManifests(
+            parts.content, parts.repositories, parts.upstreams, self._blobs, asks=self._asks, now=parts.now
+        )
+        self._lists = CachedLists(parts.repositories, parts.upstreams, asks=self._asks, now=parts.now)
+
+    def close(self) -> None:
+        """Break off what is on its way; what came is kept for the next time."""
+        self._downloads.close(self._upstreams.abort)
+        self._asks.close(self._upstreams.abort)
+
+    def settle(self) -> None:
+        """Wait for what is on its way."""
+        self._downloads.settle()
+        self._asks.settle()
+
+    def quick(self, request: Request, /) -> Response | None:
+        target = target_of(request.path)
+        copy = self._copy(target)
+        if copy is None:
+            return self._inner.quick(request)
+        if request.method not in _READS or target.kind not in ("manifests", "blobs"):
+            return None
+        is_tagged = target.kind == "manifests" and ":" not in target.last
+        if is_tagged and not self._settings.offline and not self._manifests.is_fresh(copy, target.last):
+            return None
+        answer = self._inner.quick(request)
+        if answer is not None and answer.status >= 400:
+            answer.close()
+            return None
+        if answer is not None:
+            self._counts.answered(HIT)
+        return answer
+
+    def handle(self, request: Request, /) -> Response:
+        target = target_of(request.path)
+        copy = self._copy(target)
+        if copy is None:
+            return self._inner.handle(request)
+        if request.method not in _READS or target.kind == "upload":
+            return self._write(request, copy)
+        if self._settings.offline:
+            return self._inner.handle(request)
+        try:
+            return self._read(request, target, copy)
+        except DistoreError as error:
+            return errors.response_for(error)
+
+    def _copy(self, target: Target) -> Copy | None:
+        copy = self._upstreams.copy(target.repository)
+        # Another spelling is none of ours: the gate judged by the name that was asked for.
+        return copy if copy is not None and copy.repository == target.repository else None
+
+    def _write(self, request: Request, copy: Copy) -> Response:
+        if self._settings.push or request.method == "DELETE":
+            return self._inner.handle(request)
+        return errors.refusal(
+            403,
+            errors.DENIED,
+            f"{copy.repository} is a copy of {copy.reference.name}; push it there, or under another name",
+        )
+
+    def _read(self, request: Request, target: Target, copy: Copy) -> Response:
+        if target.kind == "manifests" and is_tag(target.last):
+            return self._tagged(request, copy, target.last)
+        if target.kind == "tags" and target.last == "list":
+            return self._list(request, copy, ("tags",), lambda: self._lists.tags(copy, request))
+        try:
+            digest = Digest(target.last)
+        except InvalidArgument:
+            return self._inner.handle(request)  # which says what is wrong with it
+        if target.kind == "manifests":
+            return self._manifest(request, copy, digest)
+        if target.kind == "blobs":
+            return self._blob(request, copy, digest)
+        if target.kind == "referrers":
+            work = lambda: self._lists.referrers(copy, request, digest)  # noqa: E731 - one of two alike
+            return self._list(request, copy, ("referrers", digest), work)
+        return self._inner.handle(request)
+
+    def _tagged(self, request: Request, copy: Copy, name: str) -> Response:
+        known = self._repositories.tag(copy.repository, name)
+        if known is not None and self._manifests.check(copy, known):
+            answer = self._inner.handle(request)
+            if answer.status != 404:
+                self._counts.answered(HIT)
+                return answer
+            answer.close()
+            return self._manifest(request, copy, known.descriptor.digest)
+        key = ("tag", copy.repository, name)
+        failure = self._absent.get(key)
+        if failure is None:
+            waits = known is not None and self._settings.stale
+            try:
+                self._manifests.renew(copy, name, seconds=self._settings.patience if waits else LONGEST)
+            except _FAILURES as error:
+                failure = self._failed(key, error)
+            else:
+                self._counts.answered(MISS if known is None else HIT)
+                return self._inner.handle(request)
+        if known is not None and not self._settings.stale:
+            self._counts.answered(FAILED)
+            return _refused(target_of(request.path), copy, failure)
+        return self._instead(request, copy, failure, known)
+
+    def _manifest(self, request: Request, copy: Copy, digest: Digest) -> Response:
+        answer = self._inner.handle(request)
+        if answer.status != 404:
+            self._counts.answered(HIT)
+            return answer
+        answer.close()
+        key = ("manifest", copy.repository, digest)
+        failure = self._absent.get(key)
+        if failure is None:
+            try:
+                self._manifests.bring(copy, digest)
+            except _FAILURES as error:
+                failure = self._failed(key, error)
+            else:
+                self._counts.answered(MISS)
+                return self._inner.handle(request)
+        return self._instead(request, copy, failure)
+
+    def _blob(self, request: Request, copy: Copy, digest: Digest) -> Response:
+        answer = self._inner.handle(request)
+        if answer.status != 404:
+            self._counts.answered(HIT)
+            return answer
+        answer.close()
+        key = ("blob", copy.repository, digest)
+        failure = self._absent.get(key)
+        if failure is None:
+            try:
+                found = (
+                    self._seen(request, copy, digest)
+                    if request.method == "HEAD"
+                    else self._grown(request, copy, digest)
+                )
+            except _FAILURES as error:
+                failure = self._failed(key, error)
+            else:
+                self._counts.answered(MISS)
+                return found
+        return self._instead(request, copy, failure)
+
+    def _seen(self, request: Request, copy: Copy, digest: Digest) -> Response:
+        """HEAD of a blob that is not here: nobody has asked for its bytes yet."""
+        size = self._blobs.size(copy, digest)
+        if size is None:
+            return self._grown(request, copy, digest)
+        return served(UnreadReader(digest, size), request, digest, media_type=OCTET_STREAM)
+
+    def _grown(self, request: Request, copy: Copy, digest: Digest) -> Response:
+        """The blob while it comes."""
+        growth = self._blobs.bring(copy, digest)
+        if growth is None:
+            return self._inner.handle(request)
+        try:
+            if not growth.begun(LONGEST):
+                raise Unavailable(f"{copy.reference.name}@{digest}: nothing came for {LONGEST:g} s")
+            if growth.failure is not None:
+                raise growth.failure
+        except DistoreError:
+            growth.let_go()
+            raise
+        return self._growing(request, growth)
+
+    def _growing(self, request: Request, growth: Growth) -> Response:
+        return served(GrowingReader(growth), request, growth.digest, media_type=OCTET_STREAM)
+
+    def _list(
+        self, request: Request, copy: Copy, about: tuple[object, ...], work: Callable[[], Response]
+    ) -> Response:
+        key = (*about, copy.repository)
+        failure = self._absent.get(key)
+        if failure is None:
+            try:
+                return work()
+            except _FAILURES as error:
+                failure = self._failed(key, error)
+        return self._instead(request, copy, failure)
+
+    def _failed(self, key: tuple[object, ...], error: DistoreError) -> DistoreError:
+        """Remember that the upstream was asked in vain."""
+        is_answer = isinstance(error, _REFUSED)
+        seconds = self._settings.negative if is_answer else min(_DOWN, self._settings.negative)
+        self._absent.put(key, error, until=self._parts.now() + seconds)
+        if not isinstance(error, NotFound):
+            self._parts.note(f"cache: {error}")
+        return error
+
+    def _instead(
+        self, request: Request, copy: Copy, failure: DistoreError, known: Tag | None = None
+    ) -> Response:
+        """What is here, whatever the upstream did not say; or why there is nothing."""
+        answer = self._inner.handle(request)
+        if answer.status < 400:
+            self._counts.answered(STALE)
+            return _warned(answer, copy, known)
+        answer.close()
+        self._counts.answered(ABSENT if isinstance(failure, _REFUSED) else FAILED)
+        return _refused(target_of(request.path), copy, failure)
+
+
+def _warned(answer: Response, copy: Copy, known: Tag | None) -> Response:
+    """With a warning that clients show (OCI distribution-spec, "Warnings")."""
+    checked = known.checked if known is not None else None
+    when = "" if checked is None else f" as of {_text(checked)}"
+    warning = f'299 - "{copy.reference.domain} does not answer; this is what is kept here{when}"'
+    return replace(answer, headers={**answer.headers, "warning": warning})
+
+
+def _refused(target: Target, copy: Copy, failure: DistoreError) -> Response:
+    text = f"{copy.reference.name}: {failure}" if copy.reference.name not in str(failure) else str(failure)
+    if isinstance(failure, NotFound):
+        codes = {"manifests": errors.MANIFEST_UNKNOWN, "blobs": errors.BLOB_UNKNOWN}
+        return errors.refusal(404, codes.get(target.kind, errors.NAME_UNKNOWN), text)
+    if isinstance(failure, (PermissionDenied, Unauthenticated)):
+        # Not 401: what the client would show is not what the upstream wants to see.
+        return errors.refusal(403, errors.DENIED, text)
+    if isinstance(failure, (Unavailable, DeadlineExceeded)):
+        seconds = retry_after(failure)
+        return errors.refusal(503, errors.UNKNOWN, text, retry_after=str(round(seconds or _DOWN)))
+    return errors.refusal(502, errors.UNKNOWN, text)
+
+
+def _text(when: datetime) -> str:
+    return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

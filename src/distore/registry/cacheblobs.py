@@ -1,0 +1,382 @@
+"""CachedBlobs: each blob comes from its upstream once, however many want it, and is read meanwhile."""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
+
+from distore.content.blobs import FollowedIngester
+from distore.content.store import Manager, Provider, Writer
+from distore.errors import AlreadyExists, DistoreError, NotFound, Unavailable
+from distore.registry.cachememo import Memo
+from distore.registry.growing import Growth
+from distore.remotes.fetch import Watch, fetch
+from distore.remotes.refkey import ref_key
+from distore.remotes.resolver import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from _typeshed import ReadableBuffer
+
+    from distore.content.store import Status
+    from distore.oci.digest import Digest
+    from distore.oci.reference import Reference
+    from distore.registry.cachecounts import CacheCounts
+    from distore.registry.cacheflights import Flights
+    from distore.registry.upstreams import Copy, Upstreams
+    from distore.remotes.resolver import Fetcher, Stream
+    from distore.repositories import Repositories
+
+LONGEST: Final = 60.0  # seconds that a client waits for the first word of an upstream
+_SIZES: Final = 50_000  # blobs that a manifest told the size of
+_TOLD: Final = 3600.0  # seconds that this is remembered
+
+
+class CacheStore(Provider, Manager, FollowedIngester[Writer], Protocol):
+    """What a cache needs of a content store."""
+
+
+@runtime_checkable
+class Peeking(Protocol):
+    """A store that shows what another process is writing."""
+
+    def peek(self, ref: str, /) -> int | None:
+        """The bytes of an ingest so far, as an open file that the caller closes; None without one."""
+        ...
+
+
+@runtime_checkable
+class _InFile(Protocol):
+    def fileno(self) -> int: ...
+
+
+class CachedBlobs:
+    """Safe to use from any thread.
+
+    Args:
+        downloads: The threads that bring blobs.
+        asks: Those that ask small questions.
+        note: Told, in one line, what an operator may want to know.
+        now: Seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        content: CacheStore,
+        repositories: Repositories,
+        upstreams: Upstreams,
+        *,
+        downloads: Flights,
+        asks: Flights,
+        counts: CacheCounts,
+        note: Callable[[str], None],
+        now: Callable[[], float],
+    ) -> None:
+        self._content = content
+        self._repositories = repositories
+        self._upstreams = upstreams
+        self._downloads = downloads
+        self._asks = asks
+        self._counts = counts
+        self._note = note
+        self._now = now
+        self._guard = threading.Lock()
+        self._coming: dict[Digest, _Coming] = {}
+        self._sizes: Memo[int] = Memo(_SIZES, now=now)
+
+    def expect(self, repository: str, children: Iterable[tuple[Digest, int]]) -> None:
+        """Remember what a manifest of the repository told of its blobs."""
+        until = self._now() + _TOLD
+        for digest, size in children:
+            self._sizes.put((repository, digest), size, until=until)
+
+    def size(self, copy: Copy, digest: Digest) -> int | None:
+        """What the upstream says; nothing is fetched.
+
+        Raises:
+            NotFound, Unauthenticated, PermissionDenied, Unavailable: It has none to give.
+        """
+        work = partial(self._ask_size, copy, digest)
+        return self._asks.wait(("size", copy.repository, digest), work, seconds=LONGEST)
+
+    def _ask_size(self, copy: Copy, digest: Digest) -> int | None:
+        resolver = self._upstreams.resolver(copy.upstream)
+        fetcher = resolver.fetcher(copy.reference)
+        retrier = resolver.retrier(first_contact=True)
+        # One byte by GET: of a blob that lies elsewhere, a registry's redirect may be signed for GET alone.
+        with retrier.run(lambda: fetcher.open(Target(digest=digest), end=1)) as stream:
+            if stream.size is not None:
+                self.expect(copy.repository, ((digest, stream.size),))
+            return stream.size
+
+    def bring(self, copy: Copy, digest: Digest) -> Growth | None:
+        """The blob on its way, held for the caller; None: it is here.
+
+        Raises:
+            NotFound, Unauthenticated, PermissionDenied, Unavailable: The upstream has none to give.
+        """
+        with self._guard:
+            coming = self._coming.get(digest)
+            if coming is not None and copy.repository in coming.wanted and coming.growth.hold():
+                return coming.growth
+        if coming is None and self._repositories.has(copy.repository, digest) and self._has(digest):
+            return None
+        size = self._sizes.get((copy.repository, digest))
+        # Whoever knows a digest must not get by it what only another repository has: the upstream
+        # is asked whether this one has it, too, before bytes that are here already are given out.
+        proven = coming is not None or self._has(digest)
+        if proven or size is None:
+            size, proven = self.size(copy, digest), True
+        with self._guard:
+            coming = self._coming.get(digest)
+            if coming is not None and proven and coming.growth.hold():
+                coming.wanted.add(copy.repository)
+                return coming.growth
+            if self._repositories.has(copy.repository, digest) and self._has(digest):
+                return None
+            coming = _Coming(self, copy, digest, size=size, proven=proven)
+            self._coming[digest] = coming
+            coming.growth.hold()
+        try:
+            self._downloads.start((digest, coming), partial(self._land, coming))
+        except DistoreError as error:
+            self._end(coming, error)
+        return coming.growth
+
+    def _land(self, coming: _Coming) -> None:
+        failure: DistoreError = Unavailable(f"{coming.name}: it was broken off")
+        try:
+            self._fetch(coming)
+            reader = self._content.reader(coming.growth.digest)
+        except DistoreError as error:
+            failure = error
+            self._note(f"{coming.name}: {error}")
+        else:
+            coming.growth.finish(reader)
+        finally:
+            self._end(coming, failure)
+
+    def _fetch(self, coming: _Coming) -> None:
+        resolver = self._upstreams.resolver(coming.copy.upstream)
+        digest = coming.growth.digest
+        fetch(
+            coming,
+            _Told(resolver.fetcher(coming.copy.reference), coming, self._counts),
+            Target(digest=digest, size=coming.growth.size),
+            ref=coming.ref,
+            retrier=resolver.retrier(first_contact=True),
+            watch=Watch(note=self._note, follow=coming.look),
+        )
+        coming.prove()
+        self.offer(coming)
+
+    def offer(self, coming: _Coming, commit: Callable[[], object] = lambda: None) -> None:
+        """Let every repository that waits for a blob offer it, once ``commit`` has run.
+
+        Raises:
+            NotFound: It was removed meanwhile.
+        """
+        digest = coming.growth.digest
+        with self._repositories.keeping(digest):
+            commit()
+            size = self._content.info(digest).size
+            with self._guard:
+                wanted = coming.wanted - coming.offered
+            for repository in sorted(wanted):
+                self._repositories.add_blob(repository, digest, size, cached=True)
+            coming.offered |= wanted
+
+    def _end(self, coming: _Coming, failure: DistoreError) -> None:
+        coming.growth.fail(failure)  # nothing, once it is whole
+        with self._guard:
+            if self._coming.get(coming.growth.digest) is coming:
+                del self._coming[coming.growth.digest]
+        if coming.growth.failure is None and coming.wanted - coming.offered:
+            with suppress(NotFound):  # whoever joined since will ask again
+                self.offer(coming)
+        coming.growth.let_go()
+
+    def _has(self, digest: Digest) -> bool:
+        try:
+            self._content.info(digest)
+        except NotFound:
+            return False
+        return True
+
+    # What the download of one blob needs.
+
+    def open(self, ref: str, total: int | None, expected: Digest | None) -> Writer:
+        """A writer of the store."""
+        return self._content.writer(ref, total=total, expected=expected)
+
+    def followed(
+        self, ref: str, on_progress: Callable[[Status], None] | None, timeout: float | None
+    ) -> Digest | None:
+        """As ``Follower.follow``."""
+        return self._content.follow(ref, on_progress=on_progress, timeout=timeout)
+
+    def peek(self, ref: str) -> int | None:
+        """As ``Peeking.peek``, if the store can."""
+        return self._content.peek(ref) if isinstance(self._content, Peeking) else None
+
+
+class _Coming:
+    """One blob on its way: the ingester of its download, which lets others read along."""
+
+    def __init__(self, blobs: CachedBlobs, copy: Copy, digest: Digest, *, size: int | None, proven: bool):
+        self._blobs = blobs
+        self._proven = proven
+        self._peeked = False
+        self.copy = copy
+        self.growth = Growth(digest, size=size)
+        self.ref = ref_key(None, digest)
+        self.wanted = {copy.repository}
+        self.offered: set[str] = set()
+        self.name = f"{copy.reference.name}@{digest}"
+
+    def prove(self) -> None:
+        """Make sure that the upstream has it in this repository."""
+        if not self._proven:
+            self.told(self._blobs.size(self.copy, self.growth.digest))
+
+    def told(self, size: int | None) -> None:
+        """The upstream has it."""
+        self._proven = True
+        if self.growth.size is None:
+            self.growth.size = size
+
+    def writer(self, ref: str, /, *, total: int | None = None, expected: Digest | None = None) -> Writer:
+        return _Copying(self._blobs, self, self._blobs.open(ref, total, expected))
+
+    def follow(
+        self,
+        ref: str,
+        /,
+        *,
+        on_progress: Callable[[Status], None] | None = None,
+        timeout: float | None = None,
+    ) -> Digest | None:
+        self._peeked = False
+        return self._blobs.followed(ref, on_progress, timeout)
+
+    def look(self, status: Status) -> None:
+        """Read along with another process."""
+        self.prove()
+        if not self._peeked and status.offset and (fd := self._blobs.peek(status.ref)) is not None:
+            self.growth.attach(fd)
+            self._peeked = True
+        if self._peeked:
+            self.growth.advance(status.offset)
+
+
+class _Copying:
+    """A Writer that tells what has arrived, and offers the blob as it is committed."""
+
+    def __init__(self, blobs: CachedBlobs, coming: _Coming, inner: Writer) -> None:
+        self._blobs = blobs
+        self._coming = coming
+        self._inner = inner
+        self._growth = coming.growth
+        if isinstance(inner, _InFile):
+            self._growth.attach(os.dup(inner.fileno()))
+        self._growth.advance(inner.offset)
+
+    @property
+    def ref(self) -> str:
+        return self._inner.ref
+
+    @property
+    def offset(self) -> int:
+        return self._inner.offset
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        size = self._inner.write(data)
+        self._growth.advance(self._inner.offset)
+        return size
+
+    def status(self) -> Status:
+        return self._inner.status()
+
+    def digest(self) -> Digest:
+        return self._inner.digest()
+
+    def truncate(self, size: int = 0, /) -> None:
+        self._growth.give_up(size)  # before: nobody may read what is written anew
+        self._inner.truncate(size)
+
+    def commit(
+        self,
+        *,
+        size: int | None = None,
+        expected: Digest | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> Digest:
+        digest = self._growth.digest
+
+        def commit() -> None:
+            with suppress(AlreadyExists):  # the bytes were verified all the same
+                self._inner.commit(size=size, expected=expected or digest, labels=labels)
+
+        self._blobs.offer(self._coming, commit)
+        return digest
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def __enter__(self) -> _Copying:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+class _Told:
+    """A Fetcher whose answers are news."""
+
+    def __init__(self, inner: Fetcher, coming: _Coming, counts: CacheCounts) -> None:
+        self._inner = inner
+        self._coming = coming
+        self._counts = counts
+
+    @property
+    def repository(self) -> Reference:
+        return self._inner.repository
+
+    def open(
+        self, target: Target, /, *, offset: int = 0, end: int | None = None, validator: str | None = None
+    ) -> Stream:
+        stream = self._inner.open(target, offset=offset, end=end, validator=validator)
+        self._coming.told(stream.size)
+        return _Counted(stream, self._counts)
+
+
+class _Counted:
+    """A Stream whose bytes are counted."""
+
+    def __init__(self, inner: Stream, counts: CacheCounts) -> None:
+        self._inner = inner
+        self._counts = counts
+        self.offset = inner.offset
+        self.size = inner.size
+        self.media_type = inner.media_type
+        self.digest = inner.digest
+        self.validator = inner.validator
+        self.source = inner.source
+
+    def read(self, limit: int, /) -> bytes:
+        data = self._inner.read(limit)
+        self._counts.received(len(data))
+        return data
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def __enter__(self) -> _Counted:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()

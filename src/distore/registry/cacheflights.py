@@ -1,0 +1,82 @@
+"""Flights: work that many wait for is done once, in a thread that outlives whoever asked first."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+from distore.errors import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+T = TypeVar("T")
+_AGAIN: Final = 0.1  # seconds between two calls of ``abort``
+
+
+class Flights:
+    """One flight for each key at a time. Safe to use from any thread.
+
+    Args:
+        workers: Flights at once; the others wait for their turn.
+    """
+
+    def __init__(self, workers: int, *, name: str) -> None:
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix=name)
+        self._guard = threading.Lock()
+        self._open: dict[Hashable, Future[Any]] = {}
+
+    def start(self, key: Hashable, work: Callable[[], T]) -> Future[T]:
+        """The flight of that key that is under way, or else a new one that does ``work``."""
+        with self._guard:
+            flight = self._open.get(key)
+            if flight is not None:
+                return cast("Future[T]", flight)
+            try:
+                flight = self._open[key] = self._pool.submit(work)
+            except RuntimeError as error:  # closed
+                raise Unavailable("the registry is about to end") from error
+        flight.add_done_callback(lambda _: self._ended(key))
+        return flight
+
+    def wait(self, key: Hashable, work: Callable[[], T], *, seconds: float) -> T:
+        """What the flight of that key gives, or raises.
+
+        Raises:
+            Unavailable: It takes longer, and goes on.
+        """
+        flight = self.start(key, work)
+        try:
+            return flight.result(seconds)
+        except TimeoutError as error:
+            if flight.done():
+                raise
+            raise Unavailable(f"no answer within {seconds:g} s") from error
+        except CancelledError as error:
+            raise Unavailable("the registry is about to end") from error
+
+    def settle(self) -> None:
+        """Wait for all that are under way."""
+        with self._guard:
+            flights = list(self._open.values())
+        wait(flights)
+
+    def close(self, abort: Callable[[], None]) -> None:
+        """End all flights.
+
+        Args:
+            abort: Breaks off what they wait for; called until they have ended.
+        """
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        while True:
+            with self._guard:
+                left = list(self._open.values())
+            if not wait(left, timeout=0).not_done:
+                return
+            abort()
+            wait(left, timeout=_AGAIN)
+
+    def _ended(self, key: Hashable) -> None:
+        with self._guard:
+            self._open.pop(key, None)
