@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from distore.registry.documents import Documents
-from distore.registry.gatesetup import GateParts, gate_of
 from distore.registry.routes import PushRegistry
 from distore.registry.shelf import Shelf
 from distore.registry.shelfimages import ShelfImages
@@ -54,5 +53,8 @@ def compose(settings: ServeSettings, parts: Parts) -> Composed:
     shelf = ShelfImages(parts.images, parts.content, documents, clock=parts.now) if settings.images else None
     if shelf is not None:
         service = Shelf(service, shelf, parts.content, parts.repositories)
-    service = gate_of(settings.auth, service, GateParts(parts.state, parts.now, parts.note))
+    if settings.auth.enabled:
+        from distore.registry.gatesetup import GateParts, gate_of  # loads cryptography
+
+        service = gate_of(settings.auth, service, GateParts(parts.state, parts.now, parts.note))
     return Composed(service, registry.close)

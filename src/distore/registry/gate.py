@@ -213,8 +213,8 @@ class Gate:
             )
         if shown.bearer is not None:
             message = f"the token does not allow to {needed.action} {target.repository[:255]}"
-            return self._challenge(request, message, scopes=needed.scopes, error="insufficient_scope")
-        return self._challenge(request, "log in first", scopes=needed.scopes)
+            return self._challenge(request, message, error="insufficient_scope")
+        return self._challenge(request, "log in first")
 
     def _could(self, shown: _Shown, source: str) -> bool:
         """Whether another token would help to read ``source``."""
@@ -227,10 +227,10 @@ class Gate:
             asks = shown.is_nobody and (self._has_logins or not self._is_open)
             return self._challenge(request, "log in first") if asks else None
         if shown.is_nobody and not self._is_open:
-            return self._challenge(request, "log in first", scopes=(CATALOG,))
+            return self._challenge(request, "log in first")
         if shown.bearer is not None and not shown.bearer.catalog:
             message = "the token does not allow to list repositories"
-            return self._challenge(request, message, scopes=(CATALOG,), error="insufficient_scope")
+            return self._challenge(request, message, error="insufficient_scope")
         return None
 
     def _at_page(self, request: Request, shown: _Shown) -> Response | None:
@@ -254,9 +254,7 @@ class Gate:
     def _is_open(self) -> bool:
         return self._rules().may_somewhere(None, PULL)
 
-    def _challenge(
-        self, request: Request, message: str, *, scopes: Sequence[Access] = (), error: str | None = None
-    ) -> Response:
+    def _challenge(self, request: Request, message: str, *, error: str | None = None) -> Response:
         """401, with the question that standard clients understand (RFC 7235, RFC 6750)."""
         means = self._means
         realm = means.realm
@@ -268,13 +266,21 @@ class Gate:
         if realm is None:
             return _with_version(refused(means.service, message))
         challenge = f'Bearer realm="{realm}",service="{means.service}"'
-        named = " ".join(str(scope) for scope in scopes if _is_quotable(str(scope)))
+        named = " ".join(str(scope) for scope in _scopes_for(request) if _is_quotable(str(scope)))
         if named:
             challenge += f',scope="{named}"'
         if error is not None:
             challenge += f',error="{error}"'
         answer = errors.refusal(401, errors.UNAUTHORIZED, message)
         return _with_version(replace(answer, headers={**answer.headers, "www-authenticate": challenge}))
+
+
+def _scopes_for(request: Request) -> Sequence[Access]:
+    """What a client is told to ask for."""
+    target = target_of(request.path)
+    if target.repository:
+        return needed_in(request, target).scopes
+    return (CATALOG,) if request.path.rstrip("/") == CATALOG_PATH else ()
 
 
 def _token_of(header: str) -> str | None:
