@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from distore.registry.table import Table
 
 HOUR: Final = 3600.0  # seconds
+COLLECT: Final = ("registry", "all", "nothing")
 _LEAST_INTERVAL: Final = 1.0  # seconds between two rounds
 
 
@@ -67,6 +68,8 @@ class KeepSettings:
     """Durations in seconds, sizes in bytes.
 
     Args:
+        collect: Remove from the store what repositories offered once and nothing needs now; ``all``: and what
+            nothing needs that came in other ways; ``nothing``: leave all that to ``dist gc``.
         interval: Between two rounds of housekeeping; 0: none by itself.
         grace: How long a blob that no manifest names stays, after it was pushed or asked for.
         uploads: How long an upload stays that nobody goes on with.
@@ -77,6 +80,7 @@ class KeepSettings:
         free: Bytes of the file system that must be free; None: a gigabyte or a twentieth of it.
     """
 
+    collect: str = COLLECT[0]
     interval: float = HOUR
     grace: float = HOUR
     uploads: float = 24 * HOUR
@@ -97,7 +101,11 @@ class KeepSettings:
         interval = table.seconds("interval", fallback.interval)
         if interval is not None and 0 < interval < _LEAST_INTERVAL:
             raise table.wrong("interval", "want 0 for never, or a second or more")
+        collect = table.text("collect", fallback.collect)
+        if collect not in COLLECT:
+            raise table.wrong("collect", f"want one of {', '.join(COLLECT)}")
         settings = cls(
+            collect=collect,
             interval=fallback.interval if interval is None else interval,
             grace=table.seconds("grace", fallback.grace) or 0.0,
             uploads=table.seconds("uploads", fallback.uploads) or 0.0,

@@ -158,19 +158,26 @@ class _Decision:
             kept.append("nobody knows when it was pushed")
         if is_new:
             kept.append(f"newest {rule.newest} of {rule.tags}")
-        if self._within(rule.pushed_within, tag.updated):
-            kept.append(f"pushed {_age(self._now, tag.updated)} ago")
+        pushed = self._pushed(tag)
+        if self._within(rule.pushed_within, pushed):
+            kept.append(f"pushed {_age(self._now, pushed)} ago")
         # A push counts as a pull: what came a moment ago has had no chance to be pulled.
-        last = max((moment for moment in (tag.pulled, tag.updated) if moment), default=None)
+        last = max((moment for moment in (tag.pulled, pushed) if moment), default=None)
         if self._within(rule.pulled_within, last):
             kept.append(f"pulled or pushed {_age(self._now, last)} ago")
         if kept:
             return Verdict(keep=True, reason="; ".join(kept))
         missed = [f"not among the newest {rule.newest} of {rule.tags}"] if rule.newest is not None else []
-        missed.append(f"pushed {_age(self._now, tag.updated)} ago")
+        missed.append(f"pushed {_age(self._now, pushed)} ago")
         if rule.pulled_within is not None:
             missed.append(f"pulled {_age(self._now, tag.pulled)} ago" if tag.pulled else "never pulled")
         return Verdict(keep=False, reason="; ".join(missed))
+
+    def _pushed(self, tag: Tag) -> datetime | None:
+        """When somebody last pushed it: the same manifest again does not change the tag."""
+        record = self._manifests.get(tag.descriptor.digest)
+        moments = (tag.updated, record.pushed if record is not None else None)
+        return max((moment for moment in moments if moment is not None), default=None)
 
     def _loose(self, before: Mapping[Digest, str]) -> dict[Digest, tuple[bool, str]]:
         """Manifests that nothing led to before: whether each stays for its own sake."""

@@ -31,7 +31,7 @@ def record(
     *,
     subject: str | None = None,
     children: Sequence[str] = (),
-    pushed: float = 0,
+    pushed: float = 99,
     pulled: float | None = None,
 ) -> ManifestRecord:
     """A manifest, pushed and pulled so many days ago."""
@@ -137,6 +137,12 @@ def test_any_condition_of_a_rule_keeps_a_tag(one: Tag, stays: bool) -> None:
     rule = KeepRule(pushed_within=3 * DAY, pulled_within=5 * DAY)
 
     assert kept(decided([one], [record("a")], rule))[0] == ({"1"} if stays else set())
+
+
+def test_pushing_the_same_again_counts_as_a_push() -> None:
+    rule = KeepRule(pushed_within=DAY)
+
+    assert kept(decided([tag("1", "a", updated=9)], [record("a", pushed=0)], rule))[0] == {"1"}
 
 
 def test_a_manifest_with_another_tag_stays() -> None:

@@ -1,0 +1,140 @@
+"""Housekeeping: what a registry does by itself from time to time, while it serves."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from distore.errors import DistoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
+
+HASTE: Final = 30.0  # seconds at least between two rounds, however full the disk is
+_FIRST: Final = 60.0  # seconds until the first round: a server that starts has other things to do
+
+
+class Step(NamedTuple):
+    """One thing to do: ``run`` says in words what came of it, or nothing when nothing did."""
+
+    name: str
+    run: Callable[[], str]
+
+
+@dataclass(slots=True)
+class _Counts:
+    rounds: int = 0
+    failures: int = 0
+
+
+class Housekeeper:
+    """Runs its steps one after another in a thread of its own; the failure of one is told, and the others
+    run. ``close`` ends it after the step that is at work.
+
+    Args:
+        interval: Seconds between two rounds; 0: only when ``wake`` is called.
+        turn: Entered for a round: whether it is for this process to do, for no other one does it now, or
+            has done it within so many seconds.
+        tell: Takes one line.
+        monotonic: Seconds.
+    """
+
+    def __init__(
+        self,
+        steps: Sequence[Step],
+        *,
+        interval: float,
+        turn: Callable[[float], AbstractContextManager[bool]],
+        tell: Callable[[str], None],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._steps = steps
+        self._interval = interval
+        self._turn = turn
+        self._tell = tell
+        self._monotonic = monotonic
+        self._changed = threading.Condition()
+        self._over = False
+        self._woken = False
+        self._last = monotonic() - HASTE
+        self._thread: threading.Thread | None = None
+        self.counts = _Counts()
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Do not wait for the interval: there is need. Costs nothing."""
+        if self._woken:
+            return
+        with self._changed:
+            self._woken = True
+            self._changed.notify()
+
+    def close(self) -> None:
+        """End; returns when nothing is at work any more."""
+        with self._changed:
+            self._over = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join()
+
+    def round(self, *, within: float = 0.0) -> bool:
+        """All steps, now; whether it was this process that ran them.
+
+        Args:
+            within: Seconds; not if another process has done it so recently.
+        """
+        try:
+            with self._turn(within) as ours:
+                if ours:
+                    self._steps_in_turn()
+                return ours
+        except DistoreError as error:
+            self._failed("its turn", error)
+            return False
+
+    def _steps_in_turn(self) -> None:
+        for step in self._steps:
+            if self._over:
+                return
+            try:
+                came = step.run()
+            except Exception as error:  # noqa: BLE001 - the others run, and the next round may go better
+                self._failed(step.name, error)
+                continue
+            if came:
+                self._tell(f"housekeeping: {step.name}: {came}")
+        self.counts.rounds += 1
+
+    def _failed(self, name: str, error: Exception) -> None:
+        self.counts.failures += 1
+        text = str(error) if isinstance(error, DistoreError) else repr(error)
+        self._tell(f"housekeeping: {name} failed: {text}")
+
+    def _run(self) -> None:
+        wait = min(_FIRST, self._interval) if self._interval else None
+        while self._wait(wait):
+            haste, self._woken = self._woken, False
+            # A little less than the interval: all processes wait for the same time.
+            self.round(within=HASTE / 2 if haste else self._interval * 0.9)
+            self._last = self._monotonic()
+            wait = self._interval or None
+
+    def _wait(self, seconds: float | None) -> bool:
+        """Until the time is over or there is need; False: it ends."""
+        due = None if seconds is None else self._monotonic() + seconds
+        with self._changed:
+            while not self._over:
+                now = self._monotonic()
+                at = due
+                if self._woken:
+                    at = min(self._last + HASTE, due if due is not None else float("inf"))
+                if at is not None and now >= at:
+                    return True
+                self._changed.wait(None if at is None else at - now)
+            return False
