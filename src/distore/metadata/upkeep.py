@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from distore.metadata.db import Metadata
+    from distore.metadata.repositorysweep import Unlinked
 
 LOCK: Final = "housekeeping.lock"
 _DROPPED: Final = "SELECT digest FROM repository_dropped WHERE namespace = ? ORDER BY digest LIMIT ?"
@@ -56,6 +57,32 @@ class Upkeep:
             yield ours
         finally:
             lock.release()
+
+    def sweep(self, *, grace: float, dry_run: bool = False) -> Iterator[Unlinked]:
+        """As ``sweep_unlinked``, in this namespace."""
+        from distore.metadata.repositorysweep import sweep_unlinked
+
+        if self._content.database.exists():
+            yield from sweep_unlinked(
+                self._content.database,
+                grace=grace,
+                now=self._metadata.now,
+                pause=lambda: None,
+                dry_run=dry_run,
+                namespace=self._content.namespace,
+            )
+
+    def collect(self) -> None:
+        """Remove all that nothing reaches."""
+        self._metadata.collect()
+
+    def space(self) -> tuple[int, int] | None:
+        """Bytes of the file system that are free for this user, and all of them; None: nobody can tell."""
+        try:
+            there = os.statvfs(self._content.root)
+        except OSError:  # nothing was stored yet
+            return None
+        return (there.f_bavail * there.f_frsize, there.f_blocks * there.f_frsize) if there.f_blocks else None
 
     def collect_dropped(self) -> int:
         """Remove those blobs that repositories offered once, and nothing reaches now; how many.
