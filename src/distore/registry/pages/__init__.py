@@ -1,0 +1,1 @@
+"""The page for people: what a registry has, as HTML that needs no script."""

@@ -1,0 +1,127 @@
+"""The page of running ingests: uploads and downloads that have not become blobs yet."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Final
+
+from distore.errors import DistoreError
+from distore.registry.message import Response
+from distore.registry.pages import links, words
+from distore.registry.pages.frame import HEADERS, View, table
+from distore.registry.pages.markup import Child, Html, el, join
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from distore.content.store import IngestManager, Status
+
+MAX_INGESTS: Final = 200  # that a page shows
+_KINDS: Final = (
+    ("upload-", "upload"),
+    ("registry/", "upload"),
+    ("cache", "download"),
+    ("layer-", "download"),
+)
+
+
+def running_page(ingests: IngestManager, *, now: float, names: bool) -> View:
+    """As it is at this moment; the script keeps it up to date.
+
+    Args:
+        names: Also show refs, which tell what repositories others use.
+    """
+    found = list(_first(ingests))
+    content = join(
+        el("h1", "Running"),
+        el("p", "Uploads and downloads that are not blobs yet, the ones that wait to be resumed, too."),
+        el(
+            "section",
+            _table(found, now, names),
+            id="running",
+            data_poll=links.RUNNING_JSON,
+            aria_label="Running ingests",
+        ),
+        el("p", el("a", "Look again", href=links.RUNNING), class_="again"),
+    )
+    return View(title="Running", content=content, here=links.RUNNING)
+
+
+def running_json(ingests: IngestManager, *, now: float, names: bool) -> Response:
+    """The same for the script."""
+    rows = [
+        {
+            "id": _key(each),
+            "kind": _kind(each),
+            "name": _name(each, names),
+            "offset": each.offset,
+            "total": each.total,
+            "active": each.owner is not None,
+            "started": words.age(now - each.started.timestamp()),
+        }
+        for each in _first(ingests)
+    ]
+    headers = {**HEADERS, "content-type": "application/json"}
+    return Response(status=200, headers=headers, body=json.dumps({"running": rows}).encode())
+
+
+def _first(ingests: IngestManager) -> Iterable[Status]:
+    """The newest of those that there are, within reason."""
+    found: list[Status] = []
+    try:
+        for each in ingests.statuses():
+            found.append(each)
+            if len(found) >= MAX_INGESTS:
+                break
+    except DistoreError:
+        return found
+    return sorted(found, key=lambda each: each.started, reverse=True)
+
+
+def _table(found: list[Status], now: float, names: bool) -> Html:
+    if not found:
+        return el("p", "Nothing is running.", class_="empty")
+    columns = [
+        ("What", "name"),
+        ("Progress", "wide"),
+        ("Received", "number"),
+        ("Speed", "number"),
+        ("Began", "time"),
+    ]
+    rows = [_row(each, now, names) for each in found]
+    return table(words.count(len(found), "ingest"), columns, rows, class_="list running")
+
+
+def _row(each: Status, now: float, names: bool) -> list[Child]:
+    done = words.size(each.offset)
+    if each.total:
+        done += f" of {words.size(each.total)}"
+    elapsed = each.updated.timestamp() - each.started.timestamp()
+    name = _name(each, names)
+    label = f"Progress of {_kind(each)} {name}"
+    return [
+        join(el("span", _kind(each), class_="badge"), " ", el("code", name)),
+        el("progress", value=each.offset, max=each.total, aria_label=label)
+        if each.total
+        else el("progress", aria_label=label)
+        if each.owner is not None
+        else el("span", "waits", class_="none"),
+        done,
+        f"{words.size(int(each.offset / elapsed))}/s" if elapsed > 0.5 and each.owner else "\N{EN DASH}",
+        words.moment(each.started, now),
+    ]
+
+
+def _key(each: Status) -> str:
+    return hashlib.sha256(each.ref.encode("utf-8", "replace")).hexdigest()[:16]
+
+
+def _kind(each: Status) -> str:
+    return next((kind for start, kind in _KINDS if each.ref.startswith(start)), "ingest")
+
+
+def _name(each: Status, names: bool) -> str:
+    if each.expected is not None:
+        return words.short(each.expected)
+    return words.cut(each.ref, 100) if names else _key(each)

@@ -1,0 +1,141 @@
+"""Pages: the page for people, in front of a registry."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, Protocol
+
+from distore.content.store import IngestManager, Provider
+from distore.errors import DistoreError
+from distore.registry.grants import EVERYTHING
+from distore.registry.message import Response
+from distore.registry.pages import links, words
+from distore.registry.pages.assets import Assets
+from distore.registry.pages.frame import Frame, View, facts, not_found
+from distore.registry.pages.imagepage import image_page
+from distore.registry.pages.links import place_of
+from distore.registry.pages.markup import Html, el, join
+from distore.registry.pages.rawpage import raw_page
+from distore.registry.pages.repositorylist import repository_list
+from distore.registry.pages.repositorypage import repository_page
+from distore.registry.pages.runningpage import running_json, running_page
+from distore.registry.pages.shown import Shown, Sources
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from distore.registry.documents import Documents
+    from distore.registry.message import Request, Service
+    from distore.registry.shelfimages import ShelfImages
+    from distore.repositories import Repositories
+
+_READS: Final = ("GET", "HEAD")
+_TOTALS: Final = 10.0  # seconds that the sum of all blobs holds
+
+
+class PageContent(Provider, IngestManager, Protocol):
+    """What the page shows of a store."""
+
+
+class Pages:
+    """Answers for ``/`` and ``/ui/``; everything else is for ``inner``.
+
+    Args:
+        shelf: The images of the store; None when they are not served.
+        now: Seconds since the epoch.
+        free: Bytes that are free where the store is.
+    """
+
+    def __init__(
+        self,
+        inner: Service,
+        *,
+        repositories: Repositories,
+        content: PageContent,
+        documents: Documents,
+        shelf: ShelfImages | None,
+        now: Callable[[], float],
+        free: Callable[[], int | None] = lambda: None,
+    ) -> None:
+        self._inner = inner
+        self._sources = Sources(repositories, shelf, content, documents)
+        self._content = content
+        self._now = now
+        self._free = free
+        self._assets = Assets()
+        self._frame = Frame(self._assets)
+        self._total = (0.0, 0)  # when it was added up, and bytes
+
+    def quick(self, request: Request, /) -> Response | None:
+        if not _is_page(request.path):
+            return self._inner.quick(request)
+        return self._assets.answer(request) if request.method in _READS else None
+
+    def handle(self, request: Request, /) -> Response:
+        if not _is_page(request.path):
+            return self._inner.handle(request)
+        if request.method not in _READS:
+            return Response(status=405, headers={"allow": "GET, HEAD"})
+        try:
+            answer = self._assets.answer(request) or self._answer(request)
+        except DistoreError as error:
+            answer = self._error(request, error)
+        return answer
+
+    def _answer(self, request: Request) -> Response:
+        now = self._now()
+        # Refs name what others push and pull: only where nobody is kept from anything are they shown.
+        names = request.grants is EVERYTHING
+        if request.path == links.RUNNING_JSON:
+            return running_json(self._content, now=now, names=names)
+        if request.path == links.RUNNING:
+            view = running_page(self._content, now=now, names=names)
+        else:
+            view = self._view(request, Shown(self._sources, request.grants), now) or not_found(
+                "There is no such page, or it is not for you to see."
+            )
+        return self._frame.response(view, user=request.grants.user)
+
+    def _view(self, request: Request, shown: Shown, now: float) -> View | None:
+        path = request.path
+        if path == links.HOME:
+            wanted, after = request.query.get("q", "")[:200].strip().lower(), request.query.get("after", "")
+            return repository_list(
+                shown, request, wanted=wanted, after=after[:300], totals=self._totals(now), now=now
+            )
+        if path.startswith(links.RAW):
+            return raw_page(shown, self._content, place_of(path.removeprefix(links.RAW)))
+        if not path.startswith(links.REPOSITORY):
+            return None
+        place = place_of(path.removeprefix(links.REPOSITORY))
+        if not place.name:
+            found = shown.exists(place.repository)
+            return repository_page(shown, request, name=place.repository, now=now) if found else None
+        manifest = shown.find(place)
+        return None if manifest is None else image_page(shown, request, manifest, now=now)
+
+    def _totals(self, now: float) -> Html:
+        when, size = self._total
+        if not 0 <= now - when < _TOTALS:
+            size = self._sources.repositories.size()
+            self._total = (now, size)
+        free = self._free()
+        return facts(
+            [
+                ("Stored", words.size(size)),
+                ("Free on the disk", words.size(free) if free is not None else None),
+            ]
+        )
+
+    def _error(self, request: Request, error: DistoreError) -> Response:
+        content = join(
+            el("h1", "That did not work"),
+            el("p", words.cut(str(error), 500)),
+            el("p", el("a", "All repositories", href=links.HOME)),
+        )
+        view = View(title="That did not work", content=content, status=500)
+        return replace(self._frame.response(view, user=request.grants.user), status=500)
+
+
+def _is_page(path: str) -> bool:
+    return path == links.HOME or path.startswith("/ui/") or path == "/ui"
