@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from distore.metadata.repositories import StoredRepositories
     from distore.oci.digest import Digest
     from distore.oci.reference import Reference
+    from distore.registry.cachesettings import UpstreamSettings
     from distore.registry.compose import Composed
     from distore.registry.metrics import Metrics
     from distore.registry.settings import ServeSettings
@@ -270,24 +271,51 @@ class App:
             DistoreError: The store cannot be used, or a file that the settings name.
         """
         import time
+        from contextlib import ExitStack
 
         from distore.registry.compose import Parts, compose
 
+        ways = ExitStack()
         parts = Parts(
             content=self.content,
             repositories=self.repositories,
             images=self.images,
             resolver=lambda: self.resolver,
+            note=self._note,
+            connect=lambda upstream: ways.enter_context(self._way_to(upstream)),
             now=time.time,
             metrics=metrics,
             free=lambda: _free(self.content.root),
             state=self.content.root,
         )
         composed = compose(settings, parts)
-        try:
-            yield composed
-        finally:
-            composed.close()
+        with ways:
+            try:
+                yield composed
+            finally:
+                composed.close()
+
+    def _way_to(self, upstream: UpstreamSettings | None) -> HttpResolver:
+        """A resolver for an upstream that has settings of its own, or for all others."""
+        from dataclasses import replace
+
+        from distore.registry.upstreams import credentials_of
+        from distore.remotes.budget import SharedBudget
+        from distore.remotes.http.resolver import HttpResolver
+        from distore.remotes.options import RegistryOptions
+
+        options = self.config.registry or RegistryOptions()
+        if upstream is not None:
+            options = replace(
+                options,
+                server=upstream.server,
+                credentials=credentials_of(upstream) or options.credentials,
+                ca=upstream.ca or options.ca,
+                plain_http=upstream.plain_http or options.plain_http,
+                skip_verify=upstream.skip_verify or options.skip_verify,
+            )
+        budget = SharedBudget(os.path.join(self.content.root, "hosts"), on_wait=self._waiting)
+        return HttpResolver(options, on_retry=self._retrying, budget=budget)
 
     def close(self) -> None:
         """Close what was opened."""

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from distore.content.store import Follower, Store
+from distore.registry.cache import Cache, CacheParts
+from distore.registry.cachenames import Naming
 from distore.registry.documents import Documents
+from distore.registry.pages.service import Pages
 from distore.registry.routes import PushRegistry
 from distore.registry.shelf import Shelf
 from distore.registry.shelfimages import ShelfImages
+from distore.registry.upstreams import Upstreams
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from distore.content.store import Store
     from distore.images.image import ImageStore
+    from distore.registry.cachesettings import UpstreamSettings
     from distore.registry.message import Service
     from distore.registry.metrics import Metrics
     from distore.registry.settings import ServeSettings
@@ -21,13 +26,18 @@ if TYPE_CHECKING:
     from distore.repositories import Repositories
 
 
+class ServedStore(Store, Follower, Protocol):
+    """A content store that several processes serve."""
+
+
 class Parts(NamedTuple):
     """What a registry is made of. ``resolver`` is made when it is first asked for; ``now``: seconds
     since the epoch; ``metrics``: where the numbers of a layer go; ``free``:
     bytes that are free where the store is, None when nobody knows; ``state``: the folder of the store;
-    ``note``: gets a line for the operator."""
+    ``note``: gets a line for the operator; ``connect``: a resolver of the cache's own, for an upstream
+    with settings of its own or (None) for all the others."""
 
-    content: Store
+    content: ServedStore
     repositories: Repositories
     images: ImageStore
     resolver: Callable[[], Resolver]
@@ -36,6 +46,7 @@ class Parts(NamedTuple):
     free: Callable[[], int | None] = lambda: None
     state: str = "."
     note: Callable[[str], None] = lambda _line: None
+    connect: Callable[[UpstreamSettings | None], Resolver] | None = None
 
 
 class Composed(NamedTuple):
@@ -53,8 +64,48 @@ def compose(settings: ServeSettings, parts: Parts) -> Composed:
     shelf = ShelfImages(parts.images, parts.content, documents, clock=parts.now) if settings.images else None
     if shelf is not None:
         service = Shelf(service, shelf, parts.content, parts.repositories)
+    if settings.page:
+        service = Pages(
+            service,
+            repositories=parts.repositories,
+            content=parts.content,
+            documents=documents,
+            shelf=shelf,
+            now=parts.now,
+            free=parts.free,
+        )
+    close, caching = registry.close, settings.cache
+    if caching.upstreams:
+        upstreams = Upstreams(caching, parts.connect or (lambda _upstream: parts.resolver()))
+        cache = Cache(service, caching, cache_parts(parts, upstreams))
+        service, close = cache, in_turn(cache.close, close)
     if settings.auth.enabled:
         from distore.registry.gatesetup import GateParts, gate_of  # loads cryptography
 
         service = gate_of(settings.auth, service, GateParts(parts.state, parts.now, parts.note))
-    return Composed(service, registry.close)
+    if caching.upstreams:
+        names = caching.names
+        service = Naming(service, upstreams, parts.repositories, names=names, now=parts.now)
+    return Composed(service, close)
+
+
+def cache_parts(parts: Parts, upstreams: Upstreams) -> CacheParts:
+    """Those that a cache is made of."""
+    return CacheParts(
+        content=parts.content,
+        repositories=parts.repositories,
+        upstreams=upstreams,
+        metrics=parts.metrics,
+        now=parts.now,
+        note=parts.note,
+    )
+
+
+def in_turn(*steps: Callable[[], None]) -> Callable[[], None]:
+    """One step after the other."""
+
+    def run() -> None:
+        for step in steps:
+            step()
+
+    return run

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import threading
 from typing import TYPE_CHECKING, Final, NamedTuple
+from urllib.parse import urlsplit
 
 from distore.errors import InvalidArgument
 from distore.oci.reference import DEFAULT_DOMAIN, OFFICIAL, Reference
 from distore.registry.cachesettings import ANY, prefix_of
 from distore.registry.names import is_repository
+from distore.remotes.credentials import Credential, Found, ServerCredentials
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from distore.registry.cachesettings import CacheSettings, UpstreamSettings
+    from distore.remotes.credentials import Credentials
     from distore.remotes.resolver import Resolver
 
 _PORT: Final = "_"  # in a prefix, before the port of a host
@@ -32,6 +35,7 @@ class Upstreams:
 
     Args:
         connect: Makes the way to an upstream that is reached in a way of its own; None: to all others.
+            Nobody else uses it: ``abort`` breaks off all that is on it.
     """
 
     def __init__(
@@ -89,6 +93,18 @@ class Upstreams:
             resolvers = list(self._resolvers.values())
         for resolver in resolvers:
             resolver.abort()
+
+
+def credentials_of(upstream: UpstreamSettings) -> Credentials | None:
+    """What to show to the upstream, and to nobody else; None: whatever the credential files say."""
+    if upstream.username is None or upstream.password is None:
+        return None
+    server = urlsplit(upstream.server).netloc if upstream.server else upstream.host
+    found = Found(
+        credential=Credential(username=upstream.username, secret=upstream.password),
+        source="the settings of the cache",
+    )
+    return ServerCredentials(found, (server,))
 
 
 def _copy(upstream: UpstreamSettings, prefix: str, host: str, repository: str) -> Copy | None:

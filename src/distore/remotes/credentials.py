@@ -62,6 +62,21 @@ class OneCredential:
         return self.found
 
 
+class ServerCredentials:
+    """A credential for some servers, and for no other one that a redirect or a mirror leads to.
+
+    Args:
+        servers: Their names, with a port where they have one.
+    """
+
+    def __init__(self, found: Found, servers: Sequence[str]) -> None:
+        self._found = found
+        self._servers = frozenset(map(host_name, servers))
+
+    def credential(self, netloc: str, repository: str, /) -> Found | None:
+        return self._found if host_name(netloc) in self._servers else None
+
+
 class FileCredentials:
     """Credentials of Docker's and podman's files, and of the helpers that those name.
 

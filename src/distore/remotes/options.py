@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from distore.remotes.credentials import Credentials
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistryOptions:
@@ -22,6 +24,8 @@ class RegistryOptions:
         proxies: Proxy URL by scheme (``http``, ``https``, ``all``) and the ``no`` list.
         auth_files: Files with credentials, in the order to look; those that are not there do not
             count.
+        credentials: What is known in place of those files, or None.
+        server: URL that stands for every registry, whatever ``hosts_dir`` says; None: none does.
     """
 
     hosts_dir: str | None = None
@@ -31,3 +35,5 @@ class RegistryOptions:
     min_speed: int | None = None
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)  # may hold a password
     auth_files: tuple[str, ...] = ()
+    credentials: Credentials | None = field(default=None, repr=False)
+    server: str | None = None

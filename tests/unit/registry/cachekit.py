@@ -59,7 +59,7 @@ class Kit:
 
     def get(self, path: str, **headers: str) -> bytes:
         """The whole body of an answer that must be good."""
-        response = self.ask(path, **headers)
+        response = self.ask(path, "GET", b"", **headers)
         assert response.status in (200, 206), (response.status, response.body)
         return read(response)
 

@@ -53,6 +53,8 @@ def hosts_of(registry: str, options: RegistryOptions) -> tuple[Host, ...]:
     Raises:
         InvalidArgument: A hosts.toml is wrong; names file and key.
     """
+    if options.server is not None:
+        return (_host(hoststoml.server(options.server), registry, options, None),)
     folder = _folder(options.hosts_dir, registry) if options.hosts_dir else None
     if folder is None:
         return (_default(registry, options),)
@@ -104,7 +106,7 @@ def _default(registry: str, options: RegistryOptions) -> Host:
     return Host(scheme="http" if plain else "https", netloc=netloc, skip_verify=options.skip_verify)
 
 
-def _host(entry: Entry, registry: str, options: RegistryOptions, file: str) -> Host:
+def _host(entry: Entry, registry: str, options: RegistryOptions, file: str | None) -> Host:
     default = _default(registry, options)
     host = Host(
         scheme=entry.scheme or default.scheme,

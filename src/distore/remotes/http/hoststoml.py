@@ -61,6 +61,18 @@ def load(path: str) -> tuple[Entry, tuple[Entry, ...]] | None:
     return _entries(document, path)
 
 
+def server(url: str) -> Entry:
+    """A server without a file.
+
+    Raises:
+        InvalidArgument: The URL is none.
+    """
+    parts = split_url(url)
+    if parts.query or parts.fragment:
+        raise InvalidArgument(f"server {url[:80]!r}: leave out what follows the path")
+    return Entry(scheme=parts.scheme, netloc=parts.netloc, path=parts.path)
+
+
 def _entries(document: dict[str, object], path: str) -> tuple[Entry, tuple[Entry, ...]]:
     hosts = document.pop("host", {})
     address = document.pop("server", "")

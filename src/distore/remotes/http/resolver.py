@@ -72,7 +72,9 @@ class HttpResolver:
             clock=clock,
         )
         self._authorizer = Authorizer(
-            self._transport, clock=clock, credentials=FileCredentials(options.auth_files)
+            self._transport,
+            clock=clock,
+            credentials=options.credentials or FileCredentials(options.auth_files),
         )
 
     def resolve(self, reference: Reference, /) -> Descriptor:
