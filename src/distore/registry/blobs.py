@@ -65,7 +65,8 @@ def served(reader: Reader, request: Request, digest: Digest, *, media_type: str)
         "accept-ranges": "bytes",
         "cache-control": "max-age=31536000, immutable",
     }
-    if etag in (known.strip() for known in request.headers.get("if-none-match", "").split(",")):
+    known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
+    if etag in known or known == ["*"]:
         reader.close()
         return Response(status=304, headers=headers)
     try:

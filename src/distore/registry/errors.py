@@ -31,12 +31,12 @@ MANIFEST_UNKNOWN: Final = "MANIFEST_UNKNOWN"
 NAME_INVALID: Final = "NAME_INVALID"
 NAME_UNKNOWN: Final = "NAME_UNKNOWN"
 SIZE_INVALID: Final = "SIZE_INVALID"
-TAG_INVALID: Final = "TAG_INVALID"  # not in OCI's table, but in that of Docker's registry
 TOO_MANY_REQUESTS: Final = "TOOMANYREQUESTS"
 UNAUTHORIZED: Final = "UNAUTHORIZED"
 UNSUPPORTED: Final = "UNSUPPORTED"
 UNKNOWN: Final = "UNKNOWN"
 
+_RETRY_AFTER: Final = "1"  # seconds
 _STATUS: Final[tuple[tuple[type[DistoreError], int, str], ...]] = (
     (InvalidArgument, 400, NAME_INVALID),
     (Unauthenticated, 401, UNAUTHORIZED),
@@ -66,5 +66,6 @@ def response_for(error: DistoreError) -> Response:
     """What a client is told of an error that no handler foresaw; damage is our fault, not its."""
     for kind, status, code in _STATUS:
         if isinstance(error, kind):
-            return refusal(status, code, str(error))
+            later = {"retry_after": _RETRY_AFTER} if status in (429, 503) else {}
+            return refusal(status, code, str(error), **later)
     return refusal(500, UNKNOWN, str(error))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from distore.errors import InvalidArgument
 from distore.oci import mediatypes
 from distore.oci.descriptor import Descriptor
+from distore.registry.paging import is_text
 from distore.repositories import ManifestRecord
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Pushed:
     children: tuple[Descriptor, ...]
     subject: Descriptor | None
     artifact_type: str | None
+    is_typed: bool = True  # the document says its media type
     annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def record(self, digest: Digest, size: int) -> ManifestRecord:
@@ -65,6 +67,11 @@ def parse(data: bytes, media_type: str) -> Pushed:
     kind = media_type or str(told or "")
     if document.get("schemaVersion") != _SCHEMA_VERSION:
         raise InvalidArgument(f"manifest: schemaVersion must be {_SCHEMA_VERSION}")
+    # What one client reads as an image and another as an index is two things under one digest.
+    strange = ("config", "layers") if mediatypes.is_index(kind) else ("manifests",)
+    for name in strange:
+        if document.get(name) is not None:
+            raise InvalidArgument(f"manifest: {kind[:80]!a} with {name}")
     if mediatypes.is_index(kind):
         config, children = None, _descriptors(document, "manifests")
         needed = [child for child in children if not _is_manifest(child.media_type)]
@@ -85,6 +92,7 @@ def parse(data: bytes, media_type: str) -> Pushed:
         children=tuple(children),
         subject=None if subject is None else Descriptor.from_json(subject),
         artifact_type=artifact_type,
+        is_typed=told is not None,
         annotations=_annotations(document),
     )
 
@@ -116,6 +124,8 @@ def _annotations(document: dict[str, object]) -> dict[str, str]:
         isinstance(part, str) for pair in given.items() for part in pair
     ):
         raise InvalidArgument("manifest: annotations are not strings")
+    if not all(is_text(part) for pair in given.items() for part in pair):
+        raise InvalidArgument("manifest: annotations have half a character")
     return dict(given)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from distore.content.store import Ingester, IngestManager, Provider
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from distore.registry.message import Request
     from distore.repositories import Repositories
 
+_VERSION: Final = {"docker-distribution-api-version": "registry/2.0"}  # what Docker's clients look for
 _READS: Final = ("GET", "HEAD")
 _METHODS: Final[Mapping[str, tuple[str, ...]]] = {
     "blobs": (*_READS, "DELETE"),
@@ -82,11 +84,12 @@ class PushRegistry:
     def handle(self, request: Request, /) -> Response:
         """Answer one request; never raises a DistoreError."""
         try:
-            return self._answer(request, target_of(request.path))
+            response = self._answer(request, target_of(request.path))
         except Elsewhere as error:
             return Response(status=ELSEWHERE, headers={OWNER: str(error.pid)})
         except DistoreError as error:
-            return errors.response_for(error)
+            response = errors.response_for(error)
+        return replace(response, headers={**response.headers, **_VERSION})
 
     def quick(self, request: Request, /) -> Response | None:
         """The answer, if it is at hand."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -40,15 +41,23 @@ def make(kept: MemoryStore) -> Callable[..., Callable[..., Response]]:
             """``path`` begins behind /v2/ and may have a query; underscores in names mean dashes."""
             bare, _, query = path.partition("?")
             pairs = [part.partition("=") for part in query.split("&") if part]
-            return registry.handle(
+            response = registry.handle(
                 Request(
                     method=method,
                     path=bare if bare.startswith("/") else f"/v2/{bare}",
-                    query={name: value for name, _, value in pairs},
+                    query={name: value for name, _, value in reversed(pairs)},
+                    repeated={
+                        name: values
+                        for name in {name for name, _, _ in pairs}
+                        if len(values := tuple(value for other, _, value in pairs if other == name)) > 1
+                    },
                     headers={name.replace("_", "-"): value for name, value in headers.items()},
                     body=BytesBody(body),
                 )
             )
+            headers = dict(response.headers)
+            assert headers.pop("docker-distribution-api-version") == "registry/2.0"
+            return replace(response, headers=headers)
 
         return ask
 

@@ -192,9 +192,9 @@ def test_a_manifest_has_a_largest_size(ready: Ask, told: bool) -> None:
     [
         (OTHER, "DIGEST_INVALID"),
         ("sha256:12", "DIGEST_INVALID"),
-        ("-x", "TAG_INVALID"),
-        ("x" * 129, "TAG_INVALID"),
-        ("x y", "TAG_INVALID"),
+        ("-x", "MANIFEST_INVALID"),
+        ("x" * 129, "MANIFEST_INVALID"),
+        ("x y", "MANIFEST_INVALID"),
     ],
 )
 def test_a_name_that_does_not_fit_is_refused(
