@@ -64,6 +64,11 @@ def compose(settings: ServeSettings, parts: Parts) -> Composed:
     shelf = ShelfImages(parts.images, parts.content, documents, clock=parts.now) if settings.images else None
     if shelf is not None:
         service = Shelf(service, shelf, parts.content, parts.repositories)
+    close, caching = registry.close, settings.cache
+    if caching.upstreams:
+        upstreams = Upstreams(caching, parts.connect or (lambda _upstream: parts.resolver()))
+        cache = Cache(service, caching, cache_parts(parts, upstreams))
+        service, close = cache, in_turn(cache.close, close)
     if settings.page:
         service = Pages(
             service,
@@ -74,11 +79,6 @@ def compose(settings: ServeSettings, parts: Parts) -> Composed:
             now=parts.now,
             free=parts.free,
         )
-    close, caching = registry.close, settings.cache
-    if caching.upstreams:
-        upstreams = Upstreams(caching, parts.connect or (lambda _upstream: parts.resolver()))
-        cache = Cache(service, caching, cache_parts(parts, upstreams))
-        service, close = cache, in_turn(cache.close, close)
     if settings.auth.enabled:
         from distore.registry.gatesetup import GateParts, gate_of  # loads cryptography
 
