@@ -273,6 +273,7 @@ class App:
         import time
         from contextlib import ExitStack
 
+        from distore.metadata.upkeep import Upkeep
         from distore.registry.compose import Parts, compose
 
         ways = ExitStack()
@@ -287,6 +288,7 @@ class App:
             metrics=metrics,
             free=lambda: _free(self.content.root),
             state=self.content.root,
+            upkeep=Upkeep(self.metadata),
         )
         composed = compose(settings, parts)
         with ways:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from distore.content.store import Follower, Store
+from distore.registry.admission import Admission
 from distore.registry.cache import Cache, CacheParts
 from distore.registry.cachenames import Naming
 from distore.registry.documents import Documents
+from distore.registry.keeping import Keeping
 from distore.registry.pages.service import Pages
 from distore.registry.routes import PushRegistry
 from distore.registry.shelf import Shelf
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
     from distore.images.image import ImageStore
     from distore.registry.cachesettings import UpstreamSettings
+    from distore.registry.keeping import Upkeep
     from distore.registry.message import Service
     from distore.registry.metrics import Metrics
     from distore.registry.settings import ServeSettings
@@ -35,7 +39,8 @@ class Parts(NamedTuple):
     since the epoch; ``metrics``: where the numbers of a layer go; ``free``:
     bytes that are free where the store is, None when nobody knows; ``state``: the folder of the store;
     ``note``: gets a line for the operator; ``connect``: a resolver of the cache's own, for an upstream
-    with settings of its own or (None) for all the others."""
+    with settings of its own or (None) for all the others; ``upkeep``: what housekeeping
+    can do with the store, None: there is no housekeeping."""
 
     content: ServedStore
     repositories: Repositories
@@ -47,6 +52,7 @@ class Parts(NamedTuple):
     state: str = "."
     note: Callable[[str], None] = lambda _line: None
     connect: Callable[[UpstreamSettings | None], Resolver] | None = None
+    upkeep: Upkeep | None = None
 
 
 class Composed(NamedTuple):
@@ -79,6 +85,8 @@ def compose(settings: ServeSettings, parts: Parts) -> Composed:
             now=parts.now,
             free=parts.free,
         )
+    keeping = keeping_of(settings, parts, registry)
+    service, close = Admission(service, keeping.room), in_turn(keeping.housekeeper.close, close)
     if settings.auth.enabled:
         from distore.registry.gatesetup import GateParts, gate_of  # loads cryptography
 
@@ -87,6 +95,23 @@ def compose(settings: ServeSettings, parts: Parts) -> Composed:
         names = caching.names
         service = Naming(service, upstreams, parts.repositories, names=names, now=parts.now)
     return Composed(service, close)
+
+
+def keeping_of(settings: ServeSettings, parts: Parts, registry: PushRegistry) -> Keeping:
+    """What decides what is kept; it is at work, if there is a store to keep house in."""
+    keeping = Keeping(
+        settings.keep,
+        parts.repositories,
+        parts.upkeep,
+        expire=registry.expire,
+        now=parts.now,
+        monotonic=time.monotonic,
+        tell=parts.note,
+    )
+    keeping.measure(parts.metrics)
+    if parts.upkeep is not None:
+        keeping.housekeeper.start()
+    return keeping
 
 
 def cache_parts(parts: Parts, upstreams: Upstreams) -> CacheParts:

@@ -56,7 +56,6 @@ class Keeping:
     Args:
         upkeep: None: nothing but the rules is carried out, and no disk is ever full.
         expire: Drops uploads that are idle at a moment (seconds since the epoch) for so many seconds.
-        evict: Gives up copies of upstreams that are over their budget; says what came of it.
         now: Seconds since the epoch.
         tell: Takes one line.
     """
@@ -68,7 +67,6 @@ class Keeping:
         upkeep: Upkeep | None,
         *,
         expire: Callable[[float, float], int],
-        evict: Callable[[], str],
         now: Callable[[], float],
         monotonic: Callable[[], float],
         tell: Callable[[str], None],
@@ -77,9 +75,14 @@ class Keeping:
         self._repositories = repositories
         self._upkeep = upkeep
         self._expire = expire
-        self._evict = evict
+        # Gives up copies of upstreams that are over their budget; says what came of it. Set by who has some.
+        self.evict: Callable[[], str] = lambda: ""
         self._now = now
-        steps = [Step("retention", self._prune), Step("uploads", self._uploads), Step("cache", evict)]
+        steps = [
+            Step("retention", self._prune),
+            Step("uploads", self._uploads),
+            Step("cache", self._evict),
+        ]
         if upkeep is not None:
             steps.insert(1, Step("unlinked blobs", self._sweep))
             steps.append(Step("collection", self._collect))
@@ -116,6 +119,9 @@ class Keeping:
             tags += one.gone and one.tag is not None
             manifests += one.gone and one.tag is None
         return f"removed {count(tags, 'tag')} and {count(manifests, 'manifest')}" if tags + manifests else ""
+
+    def _evict(self) -> str:
+        return self.evict()
 
     def _sweep(self) -> str:
         assert self._upkeep is not None

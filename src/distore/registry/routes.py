@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from distore.content.store import Ingester, IngestManager, Provider
 from distore.errors import DistoreError
+from distore.oci.digest import Digest
 from distore.registry import errors
 from distore.registry.blobs import Offered, delete_blob, get_blob
 from distore.registry.features import Features
@@ -16,8 +17,10 @@ from distore.registry.manifestpush import ManifestPush
 from distore.registry.manifests import get_manifest
 from distore.registry.message import ELSEWHERE, OWNER, Response
 from distore.registry.names import is_repository
+from distore.registry.pulls import Pulls
+from distore.registry.recent import Recent
 from distore.registry.referrers import list_referrers
-from distore.registry.sessions import Elsewhere, Sessions
+from distore.registry.sessions import ABANDONED, Elsewhere, Sessions
 from distore.registry.tags import CATALOG_PATH, list_repositories, list_tags
 from distore.registry.uploads import Uploads
 
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     from distore.registry.message import Request
     from distore.repositories import Repositories
 
-_VERSION: Final = {"docker-distribution-api-version": "registry/2.0"}  # what Docker's clients look for
+_VERSION: Final = "docker-distribution-api-version"  # what Docker's clients look for
 _READS: Final = ("GET", "HEAD")
 _METHODS: Final[Mapping[str, tuple[str, ...]]] = {
     "blobs": (*_READS, "DELETE"),
@@ -77,6 +80,8 @@ class PushRegistry:
         self._store = store
         self._repositories = repositories
         self._features = features or Features()
+        self._recent = Recent(repositories.version, now)
+        self._pulls = Pulls(repositories, now)
         self._sessions = Sessions(store, new_id=new_id, now=now)
         self._uploads = Uploads(store, repositories, self._sessions, features=self._features)
         self._manifests = ManifestPush(store, repositories, features=self._features, new_id=new_id)
@@ -84,28 +89,56 @@ class PushRegistry:
     def handle(self, request: Request, /) -> Response:
         """Answer one request; never raises a DistoreError."""
         try:
-            response = self._answer(request, target_of(request.path))
+            response = self._remembered(request, target_of(request.path))
         except Elsewhere as error:
             return Response(status=ELSEWHERE, headers={OWNER: str(error.pid)})
         except DistoreError as error:
             response = errors.response_for(error)
-        return replace(response, headers={**response.headers, **_VERSION})
+        return response if _VERSION in response.headers else _signed(response)
 
     def quick(self, request: Request, /) -> Response | None:
-        """The answer, if it is at hand."""
-        return None
+        """The answer, if it is at hand: to what was asked a moment ago."""
+        response = self._recent.get(request)
+        if response is not None:
+            self._note(request, response)
+        return response
 
-    def expire(self, now: float) -> int:
-        """Drop the uploads that got no byte for a day; how many those were."""
-        return self._sessions.expire(now)
+    def expire(self, now: float, idle: float = ABANDONED) -> int:
+        """Drop the uploads that got no byte for ``idle`` seconds; how many those were."""
+        return self._sessions.expire(now, idle=idle)
 
     def close(self) -> None:
         """Let go of everything."""
+        self._pulls.flush()
         self._sessions.close()
 
     def drop_uploads(self) -> None:
         """Give up the uploads that are not finished."""
         self._sessions.drop()
+
+    def _remembered(self, request: Request, target: Target) -> Response:
+        """Answer, and have what is asked often at hand for the next one."""
+        kept = (
+            self._recent.keep
+            if target.kind in ("manifests", "tags") or not target.kind
+            else self._recent.keep_head
+            if target.kind == "blobs" and request.method == "HEAD"
+            else None
+        )
+        if kept is None or request.method not in _READS or request.path.startswith(CATALOG_PATH):
+            return self._answer(request, target)
+        version = self._repositories.version()  # before the look-up: a change meanwhile ends the answer
+        response = kept(request, _signed(self._answer(request, target)), version=version)
+        self._note(request, response)
+        self._pulls.flush(force=False)
+        return response
+
+    def _note(self, request: Request, response: Response) -> None:
+        """Who gets a manifest, or looks what a tag names (clients then ask by digest), pulls it."""
+        target = target_of(request.path)
+        if target.kind == "manifests" and response.status in (200, 304):
+            digest = Digest(response.headers["docker-content-digest"])
+            self._pulls.note(target.repository, digest, None if ":" in target.last else target.last)
 
     def _answer(self, request: Request, target: Target) -> Response:
         allowed = _METHODS.get(target.kind, _READS)
@@ -198,6 +231,10 @@ def target_of(path: str) -> Target:
     if kind == "uploads" and name.endswith("/blobs"):
         return Target(name.removesuffix("/blobs"), "upload", last)
     return Target(name, "" if kind in ("upload", "uploads") else kind, last)
+
+
+def _signed(response: Response) -> Response:
+    return replace(response, headers={**response.headers, _VERSION: "registry/2.0"})
 
 
 def _no_endpoint() -> Response:
