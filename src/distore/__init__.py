@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from distore.images.image import Image
     from distore.images.usage import Usage
     from distore.leases import Lease, Resource
-    from distore.metadata.collector import Collected, Removed
+    from distore.metadata.collected import Collected, Removed
     from distore.metadata.explain import Explanation
     from distore.oci.descriptor import Descriptor
     from distore.oci.digest import Digest

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from distore.api.transfers import CopyKeywords, Platforms, TransferKeywords
     from distore.api.unpacking import PullKeywords
     from distore.images.image import Image
-    from distore.metadata.collector import Collected, Removed
+    from distore.metadata.collected import Collected, Removed
     from distore.metadata.explain import Explanation
     from distore.metadata.leases import Leases
     from distore.metadata.namespaces import Namespaces

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from distore._internal import filelock, fsops
@@ -21,7 +20,9 @@ from distore.content.local.schema import TRIGGERS
 from distore.errors import DataLoss, DistoreError, Unavailable
 from distore.gc import Mark, batches
 from distore.leases import SNAPSHOTS
+from distore.metadata.collected import Collected
 from distore.metadata.graph import Graph, lock_fields
+from distore.metadata.repositorysweep import sweep_repositories
 from distore.oci.digest import Digest
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from distore._internal.filelock import FileLock
     from distore.content.local.store import LocalStore
+    from distore.metadata.collected import Removed
     from distore.metadata.explain import Explanation, SnapshotExplanation
     from distore.metadata.schedule import Schedule
 
@@ -43,32 +45,6 @@ _MOST_IN_TRANSACTION: Final = 2000  # nodes scanned while everybody else waits
 _LATER: Final = 1 << 63  # nanoseconds since the epoch: after everything
 _TICKS: Final = 30  # looks at the file system's clock
 _TICK: Final = 0.001  # seconds between them
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Removed:
-    """What a pass removed (or would): ``kind`` is content, image, lease, ingest or snapshot, ``key`` its
-    digest, name, id, ref or SNAPSHOTTER/KEY. ``freed``: bytes on the disk; 0 while another namespace has
-    the blob."""
-
-    kind: str
-    namespace: str
-    key: str
-    freed: int = 0
-
-
-@dataclass(slots=True, kw_only=True)
-class Collected:
-    """What a pass came to: blobs kept, blobs removed, snapshots removed, other records removed, bytes
-    freed, and the milliseconds of its two halves."""
-
-    kept: int = 0
-    removed: int = 0
-    snapshots: int = 0
-    records: int = 0
-    freed: int = 0
-    mark_ms: int = 0
-    sweep_ms: int = 0
 
 
 class Collector:
@@ -98,8 +74,9 @@ class Collector:
     def collect(self, *, dry_run: bool = False, older_than: float = 0.0) -> Iterator[Removed]:
         """Remove what nothing reaches, and give each of it once it is gone; ``summary`` is filled meanwhile.
 
-        No image, no live lease, no ingest under way, no label and no mount leads to it. A blob or a
-        snapshot that is younger than the call stays in any case: its program may be about to name it.
+        No image, no repository, no live lease, no ingest under way, no label and no mount leads to it.
+        Repositories are swept first. A blob or a snapshot that is younger than the call stays in any case:
+        its program may be about to name it.
 
         Args:
             dry_run: Only say what would go; changes nothing and holds nothing.
@@ -114,7 +91,8 @@ class Collector:
         self.summary = Collected()
         if not self._store.exists() and not self._store.database.exists():
             return
-        with self._pass(dry_run=dry_run, older_than=older_than) as run:
+        with self._pass(dry_run=dry_run, older_than=older_than, sweep=True) as run:
+            yield from self._counted(iter(run.swept))
             yield from self._counted(Leftovers(run).remove())
             yield from self._counted(Sweep(run).remove())
             yield from self._counted(SnapshotSweep(run).remove())
@@ -182,11 +160,13 @@ class Collector:
         )
 
     @contextmanager
-    def _pass(self, *, dry_run: bool, older_than: float) -> Iterator[Pass]:
+    def _pass(self, *, dry_run: bool, older_than: float, sweep: bool = False) -> Iterator[Pass]:
         run = Pass(self._store, self._graph(), dry_run=dry_run, monotonic=self._monotonic)
         run.summary = self.summary
         with run.begun(older_than):
             began = self._monotonic()
+            if sweep:
+                sweep_repositories(run)
             run.mark_all()
             self.summary.mark_ms = round((self._monotonic() - began) * 1000)
             yield run
@@ -225,6 +205,7 @@ class Pass:
         self.spares_young = False  # there are such already
         self.young_from = _LATER  # microseconds: snapshots made since are left alone
         self.mark = Mark(graph.refs)
+        self.swept: list[Removed] = []
         self._seq = 0
         self._began = round(graph.now * 1_000_000)  # what the row of gc_run says while it is this one's
 

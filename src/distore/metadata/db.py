@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from distore.metadata.leases import Leases
     from distore.metadata.namespaces import Namespaces
     from distore.metadata.repositories import StoredRepositories
+    from distore.metadata.repositorysweep import Unlinked
     from distore.oci.digest import Digest
     from distore.snapshots.snapshotter import Snapshotter
 
@@ -128,6 +129,20 @@ class Metadata:
             yield view
             view.visibility.check_lease()
         self._note_mutation()
+
+    def repository_sweep(self, *, grace: float = 3600.0, dry_run: bool = False) -> Iterator[Unlinked]:
+        """Have the namespace's repositories offer no more what no manifest of theirs came to name within
+        ``grace`` seconds; see ``sweep_unlinked``."""
+        from distore.metadata.repositorysweep import sweep_unlinked
+
+        return sweep_unlinked(
+            self.content.database,
+            grace=grace,
+            now=self.now,
+            pause=lambda: self._sleep(0.001),
+            dry_run=dry_run,
+            namespace=self.content.namespace,
+        )
 
     def close(self) -> None:
         """End what lasts as long as the process does; the content store stays open."""

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from distore.oci.digest import Digest
 
 
+_REPOSITORIES: Final = "SELECT count(*) FROM repositories"
+_OFFERED: Final = (
+    "SELECT coalesce(sum(size), 0) FROM (SELECT max(size) AS size FROM repository_blobs GROUP BY digest)"
+)
 _SNAPSHOTS: Final = "SELECT snapshotter, id, size FROM snapshots"
 
 
@@ -36,11 +40,12 @@ class Amount:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
     """Of the whole store, each file counted once, in bytes as the files have them; snapshots in bytes on
-    the disk."""
+    the disk. ``repositories`` are those of a registry, and the blobs that any of them offers."""
 
     blobs: Amount
     ingests: Amount
     quarantine: Amount
+    repositories: Amount
     snapshots: Amount
     database: Amount
 
@@ -108,12 +113,20 @@ def totals(store: LocalStore) -> Totals:
             blobs=_sum(entry.path for _, entry in paths.blob_entries()),
             ingests=_sum(ingest.data for ingest in paths.all_ingest_folders()),
             quarantine=_sum(_files(paths.quarantine)),
+            repositories=_repositories(store),
             snapshots=_snapshots(store),
             database=replace(
                 _sum(f"{paths.database}{ending}" for ending in ("", "-wal", "-shm")),
                 count=int(store.database.exists()),
             ),
         )
+
+
+def _repositories(store: LocalStore) -> Amount:
+    count, size = (
+        sum(int(str(row[0])) for row in store.database.query(each)) for each in (_REPOSITORIES, _OFFERED)
+    )
+    return Amount(count=count, size=size)
 
 
 def _snapshots(store: LocalStore) -> Amount:

@@ -14,6 +14,7 @@ from distore.gc import shortest_paths
 from distore.leases import SNAPSHOTS
 from distore.metadata.graph import lease_lock, lock_fields
 from distore.metadata.nodes import CONTENT, FLAT_CONTENT, FLAT_IMAGE, IMAGE, INGEST, key_of, kind_of
+from distore.metadata.repositoryway import way_to
 from distore.oci import mediatypes
 from distore.oci.digest import Digest
 from distore.oci.manifest import MAX_MANIFEST_SIZE, Index, parse_manifest
@@ -33,12 +34,13 @@ _REFERRING: Final = (
 _SEEN_BY: Final = "SELECT namespace FROM content WHERE digest = ? ORDER BY namespace"
 _HAVE_SNAPSHOT: Final = "SELECT namespace FROM snapshots WHERE snapshotter = ? AND key = ? ORDER BY namespace"
 _LEASE: Final = "lease "
+_REPOSITORY: Final = "repository"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One thing on the way: ``kind`` is image, lease, label, ingest, mount, snapshot, index, manifest,
-    config, layer or content."""
+    """One thing on the way: ``kind`` is image, repository, tag, lease, label, ingest, mount, snapshot,
+    index, manifest, config, layer or content."""
 
     kind: str
     name: str
@@ -70,7 +72,7 @@ class Explanation:
             who = ", ".join(map(str, self.referring))
             return f"{where}not kept: content {self.digest}: named by {who}, which nothing keeps either"
         return (
-            f"{where}not kept: content {self.digest}: no image, lease or label leads to it;"
+            f"{where}not kept: content {self.digest}: no image, repository, lease or label leads to it;"
             f" an image of that target (dist images), a lease (dist leases add)"
             f" or a label of a kept document would keep it"
         )
@@ -181,6 +183,9 @@ def _steps(store: LocalStore, graph: Graph, path: list[bytes], reasons: Mapping[
     """A path in words."""
     steps = _first_steps(store, graph, path[0], reasons.get(path[0]))
     parent: Manifest | Index | None = None
+    for manifest in _offered_by(store, steps, path[0]):
+        parent = _document(store, Digest(manifest))
+        steps.append(Step(kind=_word(manifest, parent, None), name=manifest))
     for node in path:
         name = key_of(node)
         if kind_of(node) not in (CONTENT, FLAT_CONTENT):
@@ -212,6 +217,16 @@ def _first_steps(store: LocalStore, graph: Graph, root: bytes, reason: str | Non
             steps.append(Step(kind="ingest", name=key_of(root)))
         return steps
     return [Step(kind=kind, name=name)]
+
+
+def _offered_by(store: LocalStore, steps: list[Step], root: bytes) -> list[str]:
+    """The manifests of a repository that lead to what it offers; adds the tag that does."""
+    if not steps or steps[0].kind != _REPOSITORY:
+        return []
+    tag, way = way_to(store.database, store.namespace, steps[0].name, key_of(root))
+    if tag is not None:
+        steps.append(Step(kind="tag", name=tag))
+    return way
 
 
 def _document(store: LocalStore, digest: Digest) -> Manifest | Index | None:

@@ -24,6 +24,7 @@ from distore.metadata.nodes import (
     expiry,
     key_of,
 )
+from distore.metadata.repositorynodes import RepositoryNodes
 from distore.metadata.snapshotnodes import SnapshotNodes
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ class Graph:
     ) -> None:
         self.nodes = Nodes()
         self.snapshots = SnapshotNodes(database, self.nodes, paths.snapshots)
+        self.repositories = RepositoryNodes(database, self.nodes, self.pages)
         self.database = database
         self.paths = paths
         self.now = now
@@ -117,6 +119,7 @@ class Graph:
         yield from self._image_roots()
         yield from self._labelled_roots()
         yield from self._snapshot_roots()
+        yield from self.repositories.roots()
         for namespace, paths in self.ingests():
             if (ref := ingests.note(paths.ref)) is not None and not is_abandoned(paths, self.now):
                 yield self.nodes.other(INGEST, namespace, ref), "ingest"
@@ -147,7 +150,8 @@ class Graph:
                 yield node
 
     def held(self, namespace: str, type: str, key: str) -> Iterator[bytes]:
-        """The forms in which live leases hold something now, full or flat."""
+        """The forms in which live leases and repositories hold something now, full or flat."""
+        yield from self.repositories.held(namespace, type, key)
         for row in self.database.query(_HOLDERS, type, key, namespace):
             lease = self._live.get((namespace, str(row[0])))
             if lease is not None:

@@ -9,7 +9,7 @@ from distore._internal import filelock
 from distore._internal.oserrors import translated
 from distore.content.local import ingests
 from distore.gc import batches
-from distore.metadata.collector import Removed
+from distore.metadata.collected import Removed
 from distore.metadata.graph import ABANDONED_AFTER, is_abandoned
 from distore.metadata.leases import Leases, remove_lease
 from distore.metadata.nodes import INGEST

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 POLICIES: Final = (SHARED, ISOLATED)
 # What a namespace is made of, as messages call it. The default one is left out, so that the index
 # over the content of all others serves.
-_PARTS: Final = (("blob", "content"), ("image", "images"), ("lease", "leases"), ("snapshot", "snapshots"))
+_PARTS: Final = (
+    ("blob", "blobs", "content"),
+    ("image", "images", "images"),
+    ("lease", "leases", "leases"),
+    ("snapshot", "snapshots", "snapshots"),
+    ("repository", "repositories", "repositories"),
+)
 _MADE: Final = "SELECT name FROM namespaces"
 _ADD: Final = "INSERT OR IGNORE INTO namespaces (name, created) VALUES (?, ?)"
 _REMOVE: Final = "DELETE FROM namespaces WHERE name = ?"
@@ -48,7 +54,7 @@ class Namespaces:
         """The names, in order."""
         names = {DEFAULT_NAMESPACE, *self._ingesting()}
         names.update(str(row[0]) for row in self._database.query(_MADE))
-        for _, table in _PARTS:
+        for *_, table in _PARTS:
             names.update(self._having(table))
         return sorted(names)
 
@@ -136,15 +142,15 @@ class Namespaces:
         return (
             name == DEFAULT_NAMESPACE
             or bool(self._database.query(f"{_MADE} WHERE name = ?", name))
-            or any(self._database.query(_any(table), name, DEFAULT_NAMESPACE) for _, table in _PARTS)
+            or any(self._database.query(_any(table), name, DEFAULT_NAMESPACE) for *_, table in _PARTS)
             or name in self._ingesting()
         )
 
     def _contents(self, name: str) -> Sequence[str]:
         """What a namespace has, in words, such as ``2 blobs``."""
-        found = [(self._count(table, name), part) for part, table in _PARTS]
-        found.append((self._ingesting().count(name), "ingest"))
-        return [f"{number} {part}{'' if number == 1 else 's'}" for number, part in found if number]
+        found = [(self._count(table, name), one, many) for one, many, table in _PARTS]
+        found.append((self._ingesting().count(name), "ingest", "ingests"))
+        return [f"{number} {one if number == 1 else many}" for number, one, many in found if number]
 
     def _count(self, table: str, name: str) -> int:
         return int(str(self._database.query(_any(table, "count(*)"), name, DEFAULT_NAMESPACE)[0][0]))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from distore._internal.oserrors import translated
 from distore.gc import batches
 from distore.leases import SNAPSHOTS
-from distore.metadata.collector import Removed
+from distore.metadata.collected import Removed
 from distore.snapshots import filetree
 from distore.snapshots.folders import Folders
 

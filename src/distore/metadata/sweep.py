@@ -11,7 +11,7 @@ from distore._internal import fsops
 from distore._internal.oserrors import translated
 from distore.content.local.paths import DEFAULT_NAMESPACE
 from distore.gc import batches
-from distore.metadata.collector import Removed
+from distore.metadata.collected import Removed
 from distore.metadata.documents import documents
 from distore.metadata.nodes import CONTENT, FLAT_CONTENT, raw
 from distore.oci.digest import Digest

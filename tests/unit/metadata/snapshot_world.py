@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from distore.content.local.store import LocalStore
-from distore.metadata.collector import Removed
+from distore.metadata.collected import Removed
 from distore.metadata.db import Metadata
 from distore.oci.digest import Digest
 from distore.snapshots.snapshotter import Snapshotter

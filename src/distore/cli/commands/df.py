@@ -22,8 +22,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "For each image of the namespace the bytes that are there: all, those that another image needs too"
         " (shared), and those that would go with it (unique). Then the whole store, every file counted once:"
-        " blobs, ingests, quarantine, snapshots, the database, and what dist gc would remove (reclaimable),"
-        " which is a part of blobs, ingests and snapshots."
+        " blobs, ingests, quarantine, snapshots, the database; the repositories of dist serve, which are a"
+        " part of blobs; and what dist gc would remove (reclaimable), a part of blobs, ingests and snapshots."
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="only the whole store, not each image")
 
@@ -55,7 +55,7 @@ def _totals(app: App, out: Output) -> None:
     from distore.metadata.diskusage import totals
 
     found = totals(app.content)
-    for kind in ("blobs", "ingests", "quarantine", "snapshots", "database"):
+    for kind in ("blobs", "ingests", "quarantine", "repositories", "snapshots", "database"):
         amount = getattr(found, kind)
         _line(kind, amount.count, amount.size, out)
     collector = app.collector

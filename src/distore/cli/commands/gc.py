@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from distore.app import App
     from distore.cli.output import Output
-    from distore.metadata.collector import Collected, Removed
+    from distore.metadata.collected import Collected, Removed
 
 SUMMARY: Final = "remove the blobs and snapshots that no image, lease or label needs"
 EXAMPLES: Final = (
@@ -95,6 +95,7 @@ _NAMES: Final = {
     "lease": "dead lease",
     "ingest": "abandoned ingest",
     "snapshot": "snapshot",
+    "offer": "offer",
 }
 
 

@@ -14,13 +14,13 @@ _RESOLVED: Final = frozenset({"repaired", "fixed", "removed"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """``subject`` is a digest, an ingest ref, an image's name or a path.
+    """``subject`` is a digest, an ingest ref, the name of an image or a repository, or a path.
 
     ``kind``: damaged, unreadable, writable, stray, ingest, database, missing, row (records about a
-    blob that nobody has), image (its root is missing), snapshot (its files are). ``action``: none,
-    repaired (right bytes are in place again), quarantined, fixed (the mode), removed (the empty rest of
-    an ingest, or the records). ``file`` is the one looked at: its inode, and when it was written, in
-    nanoseconds, for an inode's number is given again.
+    blob that nobody has), image (its root is missing), repository (a blob that it offers is), snapshot
+    (its files are). ``action``: none, repaired (right bytes are in place again), quarantined, fixed (the
+    mode), removed (the empty rest of an ingest, or the records). ``file`` is the one looked at: its
+    inode, and when it was written, in nanoseconds, for an inode's number is given again.
     """
 
     kind: str

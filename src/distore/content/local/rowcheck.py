@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from distore.content.local import tree
 from distore.content.local.paths import DEFAULT_NAMESPACE
 from distore.content.local.problem import Problem
-from distore.content.local.salvage import SHAPES
+from distore.content.local.salvage import PASSING, SHAPES
 from distore.errors import InvalidArgument, PermissionDenied
 from distore.oci.digest import Digest
 
@@ -28,13 +28,17 @@ _IS_SNAPSHOT: Final = "SELECT 1 FROM snapshots WHERE (namespace, snapshotter, ke
 _TABLES: Final = (
     "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!'"
 )
-_OWN: Final = frozenset({*SHAPES, "gc_run", "gc_touched"})
+_OWN: Final = frozenset({*SHAPES, *PASSING})
+_OFFERS: Final = (
+    "SELECT namespace, repository, digest FROM repository_blobs ORDER BY namespace, digest, repository"
+)
+_IS_OFFER: Final = "SELECT 1 FROM repository_blobs WHERE (namespace, repository, digest) = (?, ?, ?)"
 
 
 def problems(database: Database, paths: Paths, *, dry_run: bool) -> Iterator[Problem]:
     """Tables that are not ours or not there, rows about blobs that nobody has (removed), images whose
-    root is missing, and snapshots whose files are. Labels of what lies in quarantine stay: they tell
-    where it came from.
+    root is missing, repositories of which a blob is, and snapshots whose files are. Labels of what lies
+    in quarantine stay: they tell where it came from.
 
     Raises:
         DataLoss: The database is damaged.
@@ -49,6 +53,8 @@ def problems(database: Database, paths: Paths, *, dry_run: bool) -> Iterator[Pro
             yield from _orphan(database, paths, str(text), dry_run=dry_run)
     for namespace, name, text in database.stream(_IMAGES):
         yield from _target(database, paths, (str(namespace), str(name), str(text)))
+    for row in database.stream(_OFFERS):
+        yield from _offer(database, paths, row)
     for row in database.stream(_SNAPSHOTS):
         yield from _files(database, paths, row)
 
@@ -96,6 +102,17 @@ def _target(database: Database, paths: Paths, image: tuple[str, str, str]) -> It
     where = "" if namespace == DEFAULT_NAMESPACE else f" --namespace {namespace}"
     detail = f"its target {text} is missing; dist pull{where} {name} brings it"
     yield Problem(kind="image", subject=name, detail=detail)
+
+
+def _offer(database: Database, paths: Paths, row: tuple[object, ...]) -> Iterator[Problem]:
+    """A registry says of it that it is not there, and takes it again."""
+    namespace, repository, text = map(str, row)
+    digest = _digest(text)
+    if digest is not None and _has_file(paths, digest):
+        return
+    if database.query(_IS_OFFER, *row):  # else it went meanwhile
+        detail = f"blob {text} of namespace {namespace} is missing; push it again, or dist fsck --repair"
+        yield Problem(kind="repository", subject=repository, detail=detail)
 
 
 def _files(database: Database, paths: Paths, row: tuple[object, ...]) -> Iterator[Problem]:

@@ -53,7 +53,7 @@ SHAPES: Final = {
 # Tables of formats 1 and 2, as theirs were: digests had no namespace.
 _OLD: Final = {"content": "dII", "content_labels": "dtt", "images": "ttdiii"}
 # Tables of which nothing has to stay: what they tell a collector, a whole pass finds, too.
-_PASSING: Final = ("gc_run", "gc_touched", "repository_dropped")
+PASSING: Final = ("gc_run", "gc_touched", "repository_dropped")
 _KINDS: Final = ("active", "view", "committed")
 _ORIGINS: Final = ("pushed", "cache")
 _RESOURCE: Final = re.compile(r"content|ingests|images|snapshots/.+")
@@ -144,7 +144,7 @@ def _by_sqlite(copy: str, target: sqlite3.Connection, found: Salvaged) -> None:
 
 def _from_new(source: sqlite3.Connection, target: sqlite3.Connection, found: Salvaged) -> None:
     there = _tables(source)
-    found.unknown = [name for name in there if name not in SHAPES and name not in _PASSING]
+    found.unknown = [name for name in there if name not in SHAPES and name not in PASSING]
     for version, names in _NEW_IN.items():
         if found.version in range(_NAMESPACED, version):
             found.partial -= set(names)

@@ -199,7 +199,7 @@ CREATE TABLE repository_dropped ( -- what a repository offers no more: the colle
 CREATE TRIGGER repository_blobs_touched_delete AFTER DELETE ON repository_blobs BEGIN
     INSERT OR IGNORE INTO repository_dropped (namespace, digest) VALUES (OLD.namespace, OLD.digest);
 END;
-"""
+"""  # noqa: S608 - no value of a stranger
 TABLES: Final = _TABLES_3 + _TABLES_4 + _TABLES_5
 
 TRIGGERS: Final = TABLES.count("CREATE TRIGGER")
