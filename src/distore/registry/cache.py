@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from distore._internal.retry import retry_after
+from distore._internal.retry import is_hopeless, retry_after
 from distore.errors import (
     DeadlineExceeded,
     DistoreError,
@@ -26,6 +26,7 @@ from distore.registry import errors
 from distore.registry.blobs import served
 from distore.registry.cacheblobs import LONGEST, CachedBlobs
 from distore.registry.cachecounts import ABSENT, FAILED, HIT, MISS, STALE, CacheCounts
+from distore.registry.cacheevict import evict
 from distore.registry.cacheflights import Flights
 from distore.registry.cachelists import CachedLists
 from distore.registry.cachemanifests import CachedManifests
@@ -110,6 +111,12 @@ class Cache:
         self._downloads.close(self._upstreams.abort)
         self._asks.close(self._upstreams.abort)
 
+    def evict(self, *, short: int = 0) -> int:
+        """Give up copies that are over the budget, and ``short`` bytes of others; bytes that went."""
+        went = evict(self._repositories, now=self._parts.now(), budget=self._settings.budget, short=short)
+        self._counts.evicted(went)
+        return went
+
     def settle(self) -> None:
         """Wait for what is on its way."""
         self._downloads.settle()
@@ -189,13 +196,13 @@ class Cache:
             answer.close()
             return self._manifest(request, copy, known.descriptor.digest)
         key = ("tag", copy.repository, name)
-        failure = self._absent.get(key)
+        failure = self._known_failure(copy, key)
         if failure is None:
             waits = known is not None and self._settings.stale
             try:
                 self._manifests.renew(copy, name, seconds=self._settings.patience if waits else LONGEST)
             except _FAILURES as error:
-                failure = self._failed(key, error)
+                failure = self._failed(copy, key, error)
             else:
                 self._counts.answered(MISS if known is None else HIT)
                 return self._inner.handle(request)
@@ -211,12 +218,12 @@ class Cache:
             return answer
         answer.close()
         key = ("manifest", copy.repository, digest)
-        failure = self._absent.get(key)
+        failure = self._known_failure(copy, key)
         if failure is None:
             try:
                 self._manifests.bring(copy, digest)
             except _FAILURES as error:
-                failure = self._failed(key, error)
+                failure = self._failed(copy, key, error)
             else:
                 self._counts.answered(MISS)
                 return self._inner.handle(request)
@@ -229,7 +236,7 @@ class Cache:
             return answer
         answer.close()
         key = ("blob", copy.repository, digest)
-        failure = self._absent.get(key)
+        failure = self._known_failure(copy, key)
         if failure is None:
             try:
                 found = (
@@ -238,7 +245,7 @@ class Cache:
                     else self._grown(request, copy, digest)
                 )
             except _FAILURES as error:
-                failure = self._failed(key, error)
+                failure = self._failed(copy, key, error)
             else:
                 self._counts.answered(MISS)
                 return found
@@ -273,19 +280,24 @@ class Cache:
         self, request: Request, copy: Copy, about: tuple[object, ...], work: Callable[[], Response]
     ) -> Response:
         key = (*about, copy.repository)
-        failure = self._absent.get(key)
+        failure = self._known_failure(copy, key)
         if failure is None:
             try:
                 return work()
             except _FAILURES as error:
-                failure = self._failed(key, error)
+                failure = self._failed(copy, key, error)
         return self._instead(request, copy, failure)
 
-    def _failed(self, key: tuple[object, ...], error: DistoreError) -> DistoreError:
+    def _known_failure(self, copy: Copy, key: tuple[object, ...]) -> DistoreError | None:
+        return self._absent.get(key) or self._absent.get(copy.reference.domain)
+
+    def _failed(self, copy: Copy, key: tuple[object, ...], error: DistoreError) -> DistoreError:
         """Remember that the upstream was asked in vain."""
         is_answer = isinstance(error, _REFUSED)
         seconds = self._settings.negative if is_answer else min(_DOWN, self._settings.negative)
         self._absent.put(key, error, until=self._parts.now() + seconds)
+        if is_hopeless(error):  # nobody answers there, whatever the question
+            self._absent.put(copy.reference.domain, error, until=self._parts.now() + seconds)
         if not isinstance(error, NotFound):
             self._parts.note(f"cache: {error}")
         return error
