@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from distore.registry.grants import EVERYTHING, Grants
 
@@ -109,6 +109,16 @@ class FileBacked(Protocol):
 
     def fileno(self) -> int:
         """The open file."""
+        ...
+
+
+@runtime_checkable
+class Arriving(Protocol):
+    """A Reader of bytes that are still on their way: a read waits, and gives what there is."""
+
+    def wait(self, offset: int, callback: Callable[[], None], /) -> bool:
+        """Whether a read at ``offset`` would not wait. If it would, ``callback`` is called once, from any
+        thread, when it does not any more."""
         ...
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, cast
 from aiohttp import web
 
 from distore.errors import DistoreError
+from distore.registry.message import Arriving
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -29,16 +30,25 @@ class Sending:
     """One answer. ``sent``: bytes of its body that have gone so far.
 
     Args:
+        id: Of the request, for logs on both sides.
         rate: Bytes a second, or None for as fast as it goes.
         pace: How slowly the client may take it.
         readers: Where reads that may wait are done.
     """
 
     def __init__(
-        self, request: web.BaseRequest, given: Response, *, rate: int | None, pace: Pace, readers: Executor
+        self,
+        request: web.BaseRequest,
+        given: Response,
+        *,
+        id: str,
+        rate: int | None,
+        pace: Pace,
+        readers: Executor,
     ) -> None:
         self._request = request
         self._given = given
+        self._id = id
         self._rate = rate
         self._watch: Watch = pace.watch()
         self._readers = readers
@@ -49,6 +59,7 @@ class Sending:
         """Send it; without ``keep`` it is the last one of the connection."""
         given, request = self._given, self._request
         response = web.StreamResponse(status=given.status, headers=given.headers)
+        response.headers["x-request-id"] = self._id
         if not keep:
             response.force_close()
         if "content-length" not in response.headers and given.status not in (204, 304):
@@ -92,7 +103,10 @@ class Sending:
     async def _slice(self, response: web.StreamResponse, body: Slice) -> None:
         started = self._loop.time()
         by_file = self._rate is None and hasattr(body.reader, "fileno") and not self._is_tls()
+        arriving = body.reader if isinstance(body.reader, Arriving) else None
         while self.sent < body.length:
+            if arriving is not None:
+                await self._arrived(arriving, body.start + self.sent)
             if self.sent and by_file:
                 await self._send_file(cast("FileBacked", body.reader), body)
                 return
@@ -107,6 +121,17 @@ class Sending:
                 return
             await self._write(response, data)
             await self._pace(started)
+
+    async def _arrived(self, reader: Arriving, offset: int) -> None:
+        """Wait until a read would not: in no thread, for many may wait for long."""
+        came = self._loop.create_future()
+
+        def tell() -> None:
+            with suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(_settle, came)
+
+        if not reader.wait(offset, tell):
+            await came
 
     async def _write(self, response: web.StreamResponse, data: bytes) -> None:
         """Hand it to the transport, and wait until that has room again.
