@@ -23,9 +23,10 @@ def about_it(shown: Shown, name: str, descriptor: Descriptor, now: float) -> Htm
     """What refers to it, and what cosign put under tags made of its digest."""
     found = shown.referrers(name, descriptor.digest, most=MAX_REFERRERS + 1)
     rows = [_row(name, each, now) for each in found[:MAX_REFERRERS]]
+    known = {each.digest for each in found}
     for kind, ending in LEGACY:
         tag = shown.tag(name, descriptor.digest.replace(":", "-") + ending)
-        if tag is not None:
+        if tag is not None and tag.descriptor.digest not in known:
             link = links.image(Place(name, tag.name))
             rows.append(
                 [

@@ -113,7 +113,7 @@ def _link(name: str, value: str) -> Html:
 
 def _children(shown: Shown, name: str, document: Index) -> Html:
     children = document.manifests[:MAX_CHILDREN]
-    columns = [("Platform", "name"), ("Size", "number"), ("Here", "wide"), ("Digest", "code")]
+    columns = [("Platform", "name"), ("Size", "number"), ("State", "wide"), ("Digest", "code")]
     rows = [_child(shown, name, child, document) for child in children]
     here = sum(shown.size_of(child.digest) is not None for child in children)
     left_out = len(document.manifests) - len(children)
@@ -138,7 +138,7 @@ def _child(shown: Shown, name: str, child: Descriptor, document: Index) -> list[
     return [
         el("a", label, href=link) if here else label,
         words.size(sum(held.values()) if held else None),
-        badge("yes", "yes") if here else badge("no", "no"),
+        badge("here", "yes") if here else badge("not here", "no"),
         digest(child.digest, href=link if here else None),
     ]
 

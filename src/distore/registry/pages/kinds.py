@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from distore.oci import mediatypes
@@ -22,6 +23,13 @@ _WORDS: Final = (
 )
 # How cosign names a tag beside an image that it cannot refer to (sigstore/cosign, "Tag based discovery").
 LEGACY: Final = ((SIGNATURE, ".sig"), (ATTESTATION, ".att"), (SBOM, ".sbom"))
+
+_LEGACY_TAG: Final = re.compile(r"sha(?:256-[0-9a-f]{64}|512-[0-9a-f]{128})\.(?:sig|att|sbom)")
+
+
+def is_legacy(tag: str) -> bool:
+    """Whether a tag only says what another image is signed with."""
+    return _LEGACY_TAG.fullmatch(tag) is not None
 
 
 def kind_of(artifact_type: str | None) -> str:

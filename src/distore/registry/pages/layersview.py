@@ -20,6 +20,8 @@ MANIFESTS: Final = 500  # of the same repository that are looked at for shared l
 IMAGES: Final = 200  # of the store that are looked at
 _OWNERS: Final = 3  # that a row names
 _TITLE: Final = "org.opencontainers.image.title"
+_SHELL: Final = "/bin/sh -c "
+_NO_SHELL: Final = _SHELL + "#(nop)"  # how builders before buildkit mark what ran no command
 _HISTORY: Final = 500  # steps
 
 
@@ -120,9 +122,9 @@ def _summary(layers: tuple[Descriptor, ...], sharing: _Sharing) -> Html:
         "p",
         bar((whole - shared) / whole if whole else 0),
         el("strong", words.size(whole - shared)),
-        " only this image has, ",
+        " that nothing else here has, ",
         el("strong", words.size(shared)),
-        " it shares.",
+        " that is shared.",
         class_="sharing",
     )
 
@@ -159,11 +161,11 @@ def _made_by(step: dict[str, object]) -> str:
     text = step.get("created_by") or step.get("comment")
     if not isinstance(text, str):
         return ""
-    for start in ("/bin/sh -c #(nop) ", "/bin/sh -c #(nop)", "/bin/sh -c "):
-        if text.startswith(start):
-            rest = text.removeprefix(start).strip()
-            return rest if "nop" in start else f"RUN {rest}"
-    return text.strip()
+    text = text.removesuffix("# buildkit").strip()
+    if text.startswith(_NO_SHELL):
+        return text.removeprefix(_NO_SHELL).strip()
+    bare = text.removeprefix("RUN ")
+    return f"RUN {bare.removeprefix(_SHELL)}" if bare.startswith(_SHELL) else text
 
 
 def _brief(media_type: str) -> str:

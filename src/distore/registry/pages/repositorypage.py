@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from distore.registry.pages import links, words
 from distore.registry.pages.frame import View, badge, crumbs, digest, facts, table
-from distore.registry.pages.kinds import kind_of
+from distore.registry.pages.kinds import is_legacy, kind_of
 from distore.registry.pages.links import Place
 from distore.registry.pages.markup import Child, Html, el, join
 from distore.registry.pages.pulling import pull_lines
@@ -43,8 +43,13 @@ def repository_page(shown: Shown, request: Request, *, name: str, now: float) ->
         _page(request),
     )
     tags = shown.tags(name, after=asked.after, wanted=asked.wanted, by_name=asked.by_name)
-    start = asked.page * PAGE if tags.newest else 0
-    here = tags.tags[start : start + PAGE]
+    here, aside = tags.tags, 0
+    if tags.newest:
+        if not asked.wanted:  # beside every image its signature: who looks for the newest wants neither
+            here = [tag for tag in here if not is_legacy(tag.name)]
+            aside = len(tags.tags) - len(here)
+        tags = tags._replace(tags=here)
+        here = here[asked.page * PAGE : (asked.page + 1) * PAGE]
     usage = shown.usage(name)
     total = shown.tag_count(name, usage)
     known: list[tuple[str, Child]] = [("Tags", f"{total:,}")]
@@ -58,7 +63,7 @@ def repository_page(shown: Shown, request: Request, *, name: str, now: float) ->
         "section",
         el("h2", "Tags", id="tags"),
         _filter(asked) if total > 1 else None,
-        el("div", _results(shown, name, here, now), _pager(asked, tags), id="results"),
+        el("div", _results(shown, name, here, now=now, aside=aside), _pager(asked, tags), id="results"),
         aria_labelledby="tags",
     )
     marks = marks_of(shown, name, usage)
@@ -103,9 +108,9 @@ def _filter(asked: _Asked) -> Html:
     )
 
 
-def _results(shown: Shown, name: str, tags: list[Tagged], now: float) -> Html:
+def _results(shown: Shown, name: str, tags: list[Tagged], *, now: float, aside: int) -> Html:
     if not tags:
-        return el("p", "No such tag.", class_="empty")
+        return el("p", "No tags here.", class_="empty")
     columns = [
         ("Tag", "name"),
         ("Platforms", "wide"),
@@ -114,7 +119,13 @@ def _results(shown: Shown, name: str, tags: list[Tagged], now: float) -> Html:
         ("Digest", "code"),
     ]
     rows = [_row(shown, name, tag, now) for tag in tags]
-    return table(words.count(len(tags), "tag"), columns, rows, class_="list")
+    caption: Child = words.count(len(tags), "tag")
+    if aside:
+        link = links.query(links.repository(name), {"sort": "name"})
+        caption = join(
+            caption, "; ", el("a", f"{aside:,} of signatures and the like", href=link), " left out"
+        )
+    return table(caption, columns, rows, class_="list")
 
 
 def _row(shown: Shown, name: str, tag: Tagged, now: float) -> list[Child]:
