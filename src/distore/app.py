@@ -6,7 +6,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from distore.errors import NotFound
+from distore.errors import NotFound, ReadOnly, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from distore.content.local.check import Check, Suppliers
     from distore.content.local.store import LocalStore
     from distore.content.store import Provider
-    from distore.errors import Unavailable
     from distore.metadata.collector import Collector
     from distore.metadata.db import Metadata
     from distore.metadata.images import Images
@@ -296,6 +295,21 @@ class App:
                 yield composed
             finally:
                 composed.close()
+
+    def check_ready(self) -> None:
+        """Whether ``serving`` can do its work now.
+
+        Raises:
+            DistoreError: The store cannot be reached or written, or its database not read.
+        """
+        root = self.content.root
+        try:
+            read_only = os.statvfs(root).f_flag & os.ST_RDONLY
+        except OSError as error:
+            raise Unavailable(f"store {root}: {os.strerror(error.errno or 0).lower()}") from error
+        if read_only or not os.access(root, os.W_OK | os.X_OK):
+            raise ReadOnly(f"store {root}: takes no writes")
+        self.repositories.version()
 
     def _way_to(self, upstream: UpstreamSettings | None) -> HttpResolver:
         """A resolver for an upstream that has settings of its own, or for all others."""

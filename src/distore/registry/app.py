@@ -14,12 +14,13 @@ from aiohttp import web
 from distore.errors import DistoreError, Unavailable
 from distore.registry import errors
 from distore.registry.incoming import BUFFER, Incoming
-from distore.registry.message import ELSEWHERE, NO_ANSWER, Request, Response
+from distore.registry.message import ELSEWHERE, NO_ANSWER, OWNER, Request, Response
 from distore.registry.server.addresses import Address, name_of
 from distore.registry.server.connection import Connections, is_inside
 from distore.registry.server.crowd import Crowd
 from distore.registry.server.door import Door
 from distore.registry.server.exchange import Exchange
+from distore.registry.server.operations import METRICS
 from distore.registry.server.origin import Proxies
 from distore.registry.server.pace import Pace
 from distore.registry.server.sending import Sending, hung_up
@@ -27,9 +28,10 @@ from distore.registry.server.sending import Sending, hung_up
 if TYPE_CHECKING:
     import socket
     import ssl
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from distore.registry.message import Handler
+    from distore.registry.server.handover import HandOver
     from distore.registry.server.settings import Limits, Network
 
 _START_TIMEOUT: Final = 30.0  # seconds
@@ -54,7 +56,8 @@ class Surroundings:
         quick: Answers at once, in the event loop, or gives None; see Service.
         limits: What clients may take.
         trusted: The proxies.
-        hand_over: Give a request to the worker of that pid; sends the answer.
+        hand_over: Give a request to the worker of that pid, and its answer to the client.
+        numbers: What this worker has counted, for the others.
         observe: Told of each request, once it is answered.
         say: Told of mistakes of ours, in one line.
         tls: The context for the next connection.
@@ -65,7 +68,8 @@ class Surroundings:
     quick: Callable[[Request], Response | None] | None = None
     limits: Limits | None = None
     trusted: tuple[Network, ...] = ()
-    hand_over: Callable[[web.BaseRequest, Request, str], Awaitable[web.StreamResponse]] | None = None
+    hand_over: HandOver | None = None
+    numbers: Callable[[], bytes] | None = None
     observe: Callable[[Exchange], None] | None = None
     say: Callable[[str], None] | None = None
     tls: Callable[[], ssl.SSLContext] | None = None
@@ -136,6 +140,11 @@ class RegistryServer:
         if self._thread.is_alive():
             self._ask(lambda: self._ending.begin(grace, linger=linger))
             self._thread.join()
+
+    @property
+    def is_ending(self) -> bool:
+        """Every answer is the last one of its connection."""
+        return self._ending.begun.is_set()
 
     def end(self) -> None:
         """Have a ``stop`` that waits come to its end."""
@@ -226,50 +235,73 @@ class RegistryServer:
         loop = asyncio.get_running_loop()
         began = loop.time()
         incoming = Incoming(request, rate=self.rate, pace=self._pace)
-        plain, inside = self._plain(request, incoming), is_inside(request)
+        visit = _Visit(
+            request, incoming, self._plain(request, incoming), os.urandom(8).hex(), is_inside(request)
+        )
+        trusted = visit.inside or self._proxies.trusts(visit.plain.client)
+        counted = "" if trusted else visit.plain.client
         upload = request.body_exists and not 0 <= (request.content_length or _SMALL + 1) <= _SMALL
-        counted = "" if inside or self._proxies.trusts(plain.client) else plain.client
-        identity = os.urandom(8).hex()
-        status, sent = NO_ANSWER, 0
         refused = self.crowd.enter(counted, upload=upload)
         try:
-            given = _too_many(refused) if refused else await self._given(request, plain, incoming)
-            try:
-                status = given.status
-                if given.status == ELSEWHERE and self._around.hand_over is not None and not inside:
-                    response = await self._around.hand_over(request, plain, given.headers.get("owner", ""))
-                    status = response.status
-                    return response
-                if given.status in (NO_ANSWER, ELSEWHERE) or request.transport is None:
-                    return hung_up(request)
-                sending = Sending(request, given, rate=self.rate, pace=self._pace, readers=self._readers)
-                try:
-                    return await sending.send(keep=not (incoming.is_awaited or self._ending.has_begun))
-                finally:
-                    sent = sending.sent
-            finally:
-                given.close()
+            return await self._answered(visit, refused)
+        except DistoreError:
+            raise
+        except Exception:
+            visit.status = 500  # what the connection makes of it
+            raise
         finally:
             if not refused:
                 self.crowd.leave(counted, upload=upload)
-            if self._around.observe is not None:
+            if self._around.observe is not None and not visit.inside:
+                seconds = loop.time() - began
                 self._around.observe(
-                    Exchange(plain, identity, status, incoming.received, sent, loop.time() - began)
+                    Exchange(visit.plain, visit.id, visit.status, incoming.received, visit.sent, seconds)
                 )
 
-    async def _given(self, request: web.BaseRequest, plain: Request, incoming: Incoming) -> Response:
-        """What the handler answers."""
+    async def _answered(self, visit: _Visit, refused: str | None) -> web.StreamResponse:
+        """Find an answer and send it; notes in ``visit`` what became of it."""
+        given = _too_many(refused) if refused else await self._given(visit)
+        hand_over = self._around.hand_over
+        if given.status == ELSEWHERE and hand_over is not None and not visit.inside:
+            owner = given.headers.get(OWNER, "")
+            answer = await hand_over(visit.request, visit.plain, visit.incoming, owner)
+            if answer is not None:
+                visit.status = answer.status
+                return answer
+            given = await self._given(visit)  # that worker has ended: perhaps it is for us by now
+        if given.status == ELSEWHERE:
+            given = errors.refusal(503, errors.UNKNOWN, "another process is at work on it", retry_after="1")
         try:
-            if self._around.quick is not None and not request.body_exists:
-                at_hand = self._around.quick(plain)
+            visit.status = given.status
+            if given.status == NO_ANSWER or visit.request.transport is None:
+                return hung_up(visit.request)
+            keep = not (visit.incoming.is_awaited or self.is_ending)
+            sending = Sending(
+                visit.request, given, id=visit.id, rate=self.rate, pace=self._pace, readers=self._readers
+            )
+            try:
+                return await sending.send(keep=keep)
+            finally:
+                visit.sent = sending.sent
+        finally:
+            given.close()
+
+    async def _given(self, visit: _Visit) -> Response:
+        """What the handler answers."""
+        around, plain, has_body = self._around, visit.plain, visit.request.body_exists
+        if visit.inside and plain.path == METRICS and around.numbers is not None:
+            return Response(status=200, body=around.numbers())
+        try:
+            if around.quick is not None and not has_body:
+                at_hand = around.quick(plain)
                 if at_hand is not None:
                     return at_hand
-            pool = self._uploaders if request.body_exists else self._handlers
+            pool = self._uploaders if has_body else self._handlers
             return await asyncio.get_running_loop().run_in_executor(pool, self._handler, plain)
         except DistoreError as error:
             return errors.response_for(error)
         finally:
-            incoming.close()
+            visit.incoming.close()
 
     def _plain(self, request: web.BaseRequest, incoming: Incoming) -> Request:
         """The request as handlers want it."""
@@ -297,6 +329,19 @@ class RegistryServer:
             self._around.say(f"dist: internal error: {type(error).__name__}: {error}")
 
 
+@dataclass(slots=True)
+class _Visit:
+    """One request while it is at work."""
+
+    request: web.BaseRequest
+    incoming: Incoming
+    plain: Request
+    id: str
+    inside: bool  # another worker hands it over
+    status: int = NO_ANSWER
+    sent: int = 0
+
+
 class _Ending:
     """How a server comes to its end; used in the event loop, once that runs."""
 
@@ -305,11 +350,6 @@ class _Ending:
         self.linger = False
         self.grace = _GRACE
         self._hurried = asyncio.Event()
-
-    @property
-    def has_begun(self) -> bool:
-        """Every answer is the last one of its connection."""
-        return self.begun.is_set()
 
     def begin(self, grace: float, *, linger: bool) -> None:
         self.grace, self.linger = grace, linger

@@ -44,11 +44,12 @@ class Incoming:
         self._watch = (pace or Pace()).watch()
         self.received = 0  # bytes so far
         self._started = self._loop.time()
-        self.is_awaited = (
+        self._asks = (
             self._has_body
             and request.version >= (1, 1)
             and request.headers.get("expect", "").lower() == "100-continue"
         )
+        self.is_awaited = self._asks
 
     def read(self, limit: int, /) -> bytes:
         if not self._has_body or limit <= 0:
@@ -61,6 +62,25 @@ class Incoming:
             raise Unavailable("request body: the connection ended before it") from error
         except TimeoutError as error:
             raise Unavailable("request body: it comes too slowly, or not at all") from error
+
+    @property
+    def ended(self) -> bool:
+        """The whole body was read, or there is none."""
+        return not self._has_body or self._request.content.at_eof()
+
+    @property
+    def untouched(self) -> bool:
+        """Nobody has read any of it, or asked the client for it."""
+        return self.received == 0 and self.is_awaited == self._asks
+
+    async def next(self, limit: int, /) -> bytes:
+        """``read``, for somebody in the event loop, even once it is closed.
+
+        Raises:
+            TimeoutError, ConnectionError, web.RequestPayloadError: The client does not send the rest.
+        """
+        self._closed.clear()
+        return await self._take(limit) if self._has_body else b""
 
     def close(self) -> None:
         """Nobody answers any more: let go of a thread that still waits for bytes."""

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from distore.cli import flags
-from distore.errors import InvalidArgument, Unimplemented
+from distore.errors import DistoreError, InvalidArgument, Unimplemented
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from distore.app import App
     from distore.cli.output import Output
     from distore.config import Config
+    from distore.registry.metrics import Metrics
+    from distore.registry.server.supervisor import Job
+    from distore.registry.settings import ServeSettings
 
 SUMMARY = "serve the store as an OCI registry: push, pull, cache, web page"
 EXAMPLES = (
@@ -82,25 +86,44 @@ def run(args: argparse.Namespace, app: App, out: Output) -> None:
     from importlib.util import find_spec
 
     from distore.registry.server.configuration import read
+    from distore.registry.server.supervisor import Supervisor
 
     if find_spec("aiohttp") is None:
         raise Unimplemented("dist serve: needs aiohttp; pip install 'distore[server]' brings it")
-    configuration = read(args.config or os.environ.get(f"{_VARIABLE}CONFIG") or None, overrides(args))
-    _serve(configuration, app, out)
+    path = args.config or os.environ.get(f"{_VARIABLE}CONFIG") or None
+    changed = overrides(args)
+    supervisor = Supervisor(
+        read=lambda: read(path, changed),
+        work=lambda job: _work(job, app, out, debug=args.debug),
+        listening=lambda addresses, tls: announce(out, addresses, "https" if tls else "http"),
+        say=out.note,
+    )
+    out.status = supervisor.run()
 
 
-def _serve(configuration, app, out):  # type: ignore
-    import threading
+def _work(job: Job, app: App, out: Output, *, debug: bool) -> int:
+    """Be a worker; what ends one is told in a line, as by every verb."""
+    from distore.registry.server.worker import Serving, work
 
-    from distore.registry.app import RegistryServer
-    from distore.registry.metrics import Metrics
+    @contextmanager
+    def serving(settings: ServeSettings, metrics: Metrics) -> Iterator[Serving]:
+        with app.serving(settings, metrics) as composed:
+            yield Serving(composed.service, app.check_ready)
 
-    address = configuration.server.listen[0]
-    with app.serving(configuration.serve, Metrics()) as composed:
-        server = RegistryServer(composed.service.handle, host=address.host, port=address.port)
-        with server:
-            announce(out, [server.address], "http")
-            threading.Event().wait()
+    try:
+        return work(job, serving=serving, say=out.note)
+    except DistoreError as error:
+        out.error(error)
+        return out.status
+    except Exception as error:  # noqa: BLE001 - the last line of defence, as in main
+        if debug:
+            import traceback
+
+            traceback.print_exc()
+        out.note(f"dist: internal error: {type(error).__name__}: {error}; run with --debug and report it")
+        return 70
+    finally:
+        app.close()
 
 
 def announce(out: Output, addresses: list[str], scheme: str) -> None:

@@ -65,7 +65,7 @@ class Limits:
     header_timeout: float = 20.0
     idle_timeout: float = 75.0
     min_rate: int = 500
-    rate_window: float = 30.0
+    rate_window: float = 60.0
 
     @classmethod
     def read(cls, table: Table) -> Limits:
@@ -125,12 +125,17 @@ class ServerSettings:
     Args:
         grace: Seconds that what is under way gets when the server stops.
         trusted_proxies: Whose X-Forwarded-For and X-Forwarded-Proto are believed.
+        metrics_from: Who may see /metrics, besides those that come through a unix socket.
     """
 
     listen: tuple[Address, ...] = (Address(host="127.0.0.1", port=DEFAULT_PORT),)
     workers: int = 1
     grace: float = 30.0
     trusted_proxies: tuple[Network, ...] = ()
+    metrics_from: tuple[Network, ...] = (
+        ipaddress.IPv4Network("127.0.0.0/8"),
+        ipaddress.IPv6Network("::1/128"),
+    )
     tls: TlsSettings | None = None
     limits: Limits = field(default_factory=Limits)
     log: LogSettings = field(default_factory=LogSettings)
@@ -149,7 +154,8 @@ class ServerSettings:
             listen=tuple(_address(table, text) for text in listen) or base.listen,
             workers=table.number("workers", 1, least=1, most=_MAX_WORKERS) or 1,
             grace=base.grace if grace is None else grace,
-            trusted_proxies=tuple(_network(table, text) for text in table.texts("trusted_proxies")),
+            trusted_proxies=_networks(table, "trusted_proxies", ()),
+            metrics_from=_networks(table, "metrics_from", base.metrics_from),
             tls=TlsSettings.read(table.table("tls")),
             limits=Limits.read(table.table("limits")),
             log=LogSettings.read(table.table("log")),
@@ -165,8 +171,9 @@ def _address(table: Table, text: str) -> Address:
         raise table.wrong("listen", str(error)) from error
 
 
-def _network(table: Table, text: str) -> Network:
+def _networks(table: Table, key: str, default: tuple[Network, ...]) -> tuple[Network, ...]:
+    texts = table.texts(key, tuple(map(str, default)))
     try:
-        return ipaddress.ip_network(text, strict=False)
+        return tuple(ipaddress.ip_network(text, strict=False) for text in texts)
     except ValueError as error:
-        raise table.wrong("trusted_proxies", f"{text[:60]!a}: want an address or a network") from error
+        raise table.wrong(key, f"want addresses and networks: {error}") from error
