@@ -50,7 +50,7 @@ def refused(service: str, message: str) -> Response:
 
 def too_many(message: str, *, seconds: int) -> Response:
     """429: come again after so many seconds."""
-    return errors.refusal(429, errors.TOO_MANY_REQUESTS, message, Retry_After=str(seconds))
+    return errors.refusal(429, errors.TOO_MANY_REQUESTS, message, retry_after=str(seconds))
 
 
 class BasicGate:
