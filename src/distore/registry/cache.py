@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from distore._internal.retry import is_hopeless, retry_after
 from distore.errors import (
     DeadlineExceeded,
+    DiskFull,
     DistoreError,
     FailedPrecondition,
     InvalidArgument,
     NotFound,
     PermissionDenied,
+    QuotaExceeded,
     ResourceExhausted,
     Unauthenticated,
     Unavailable,
@@ -65,7 +67,7 @@ _FAILURES: Final = (
 
 class CacheParts(NamedTuple):
     """What a cache is made of. ``note`` gets one line for the operator; ``now``: seconds since the
-    epoch."""
+    epoch; ``check`` raises DiskFull when there is no room for so many bytes."""
 
     content: CacheStore
     repositories: Repositories
@@ -73,6 +75,7 @@ class CacheParts(NamedTuple):
     metrics: Metrics
     now: Callable[[], float] = time.time
     note: Callable[[str], None] = lambda _text: None
+    check: Callable[[int], object] = lambda _size: None
 
 
 class Cache:
@@ -99,6 +102,7 @@ class Cache:
             asks=self._asks,
             counts=self._counts,
             note=parts.note,
+            check=parts.check,
             now=parts.now,
         )
         self._manifests = CachedManifests(
@@ -293,6 +297,8 @@ class Cache:
 
     def _failed(self, copy: Copy, key: tuple[object, ...], error: DistoreError) -> DistoreError:
         """Remember that the upstream was asked in vain."""
+        if isinstance(error, (DiskFull, QuotaExceeded)):
+            raise error  # it is our own failure
         is_answer = isinstance(error, _REFUSED)
         seconds = self._settings.negative if is_answer else min(_DOWN, self._settings.negative)
         self._absent.put(key, error, until=self._parts.now() + seconds)

@@ -61,6 +61,7 @@ class CachedBlobs:
         downloads: The threads that bring blobs.
         asks: Those that ask small questions.
         note: Told, in one line, what an operator may want to know.
+        check: Raises DiskFull when there is no room for so many bytes.
         now: Seconds since the epoch.
     """
 
@@ -74,6 +75,7 @@ class CachedBlobs:
         asks: Flights,
         counts: CacheCounts,
         note: Callable[[str], None],
+        check: Callable[[int], object],
         now: Callable[[], float],
     ) -> None:
         self._content = content
@@ -83,6 +85,7 @@ class CachedBlobs:
         self._asks = asks
         self._counts = counts
         self._note = note
+        self._check = check
         self._now = now
         self._guard = threading.Lock()
         self._coming: dict[Digest, _Coming] = {}
@@ -131,6 +134,8 @@ class CachedBlobs:
         proven = coming is not None or self._has(digest)
         if proven or size is None:
             size, proven = self.size(copy, digest), True
+        if coming is None:
+            self._check(size or 0)
         with self._guard:
             coming = self._coming.get(digest)
             if coming is not None and proven and coming.growth.hold():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from distore.content.store import Follower, Store
@@ -12,6 +13,7 @@ from distore.registry.cachenames import Naming
 from distore.registry.documents import Documents
 from distore.registry.keeping import Keeping
 from distore.registry.pages.service import Pages
+from distore.registry.room import human
 from distore.registry.routes import PushRegistry
 from distore.registry.shelf import Shelf
 from distore.registry.shelfimages import ShelfImages
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from distore.registry.keeping import Upkeep
     from distore.registry.message import Service
     from distore.registry.metrics import Metrics
+    from distore.registry.room import Room
     from distore.registry.settings import ServeSettings
     from distore.remotes.resolver import Resolver
     from distore.repositories import Repositories
@@ -71,9 +74,11 @@ def compose(settings: ServeSettings, parts: Parts) -> Composed:
     if shelf is not None:
         service = Shelf(service, shelf, parts.content, parts.repositories)
     close, caching = registry.close, settings.cache
+    keeping = keeping_of(settings, parts, registry)
     if caching.upstreams:
         upstreams = Upstreams(caching, parts.connect or (lambda _upstream: parts.resolver()))
-        cache = Cache(service, caching, cache_parts(parts, upstreams))
+        cache = Cache(service, caching, cache_parts(parts, upstreams, keeping.room))
+        keeping.evict = partial(evicted, cache, keeping.room)
         service, close = cache, in_turn(cache.close, close)
     if settings.page:
         service = Pages(
@@ -85,7 +90,8 @@ def compose(settings: ServeSettings, parts: Parts) -> Composed:
             now=parts.now,
             free=parts.free,
         )
-    keeping = keeping_of(settings, parts, registry)
+    if parts.upkeep is not None:  # there is a store to keep house in
+        keeping.housekeeper.start()
     service, close = Admission(service, keeping.room), in_turn(keeping.housekeeper.close, close)
     if settings.auth.enabled:
         from distore.registry.gatesetup import GateParts, gate_of  # loads cryptography
@@ -98,7 +104,7 @@ def compose(settings: ServeSettings, parts: Parts) -> Composed:
 
 
 def keeping_of(settings: ServeSettings, parts: Parts, registry: PushRegistry) -> Keeping:
-    """What decides what is kept; it is at work, if there is a store to keep house in."""
+    """What decides what is kept."""
     keeping = Keeping(
         settings.keep,
         parts.repositories,
@@ -109,12 +115,10 @@ def keeping_of(settings: ServeSettings, parts: Parts, registry: PushRegistry) ->
         tell=parts.note,
     )
     keeping.measure(parts.metrics)
-    if parts.upkeep is not None:
-        keeping.housekeeper.start()
     return keeping
 
 
-def cache_parts(parts: Parts, upstreams: Upstreams) -> CacheParts:
+def cache_parts(parts: Parts, upstreams: Upstreams, room: Room) -> CacheParts:
     """Those that a cache is made of."""
     return CacheParts(
         content=parts.content,
@@ -123,7 +127,14 @@ def cache_parts(parts: Parts, upstreams: Upstreams) -> CacheParts:
         metrics=parts.metrics,
         now=parts.now,
         note=parts.note,
+        check=room.check_disk,
     )
+
+
+def evicted(cache: Cache, room: Room) -> str:
+    """Have copies give way; what came of it, in words."""
+    went = cache.evict(short=room.short())
+    return f"gave up {human(went)} of copies" if went else ""
 
 
 def in_turn(*steps: Callable[[], None]) -> Callable[[], None]:

@@ -69,6 +69,11 @@ class Room:
             f" {human(self._reserved(space))} have to stay so; what is there can still be pulled"
         )
 
+    def short(self) -> int:
+        """Bytes that have to become free before the disk takes anything again; 0: none."""
+        space = self._space()
+        return 0 if space is None else max(0, self._reserved(space) - space.free)
+
     def check(self, repository: str, size: int = 0) -> int:
         """The same of the quotas about ``repository``, too.
 

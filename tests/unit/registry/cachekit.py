@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,6 +31,11 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+    @classmethod
+    def real(cls) -> Clock:
+        """That of the machine, as it is now."""
+        return cls(now=time.time())
 
 
 @dataclass
