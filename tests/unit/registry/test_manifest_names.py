@@ -11,7 +11,7 @@ from distore.content.memory import MemoryStore
 from distore.oci import mediatypes
 from distore.oci.digest import Digest
 from distore.registry.manifestpush import MAX_TAGS
-from distore.registry.message import Response, Slice
+from distore.registry.message import Response
 
 Ask = Callable[..., Response]
 CONFIG, LAYER = b"{}", b"layer"
@@ -54,8 +54,7 @@ def test_tags_come_with_a_digest_of_any_algorithm(ready: Ask, manifest: Callable
 
     found = ready("GET", "demo/manifests/long")
     assert found.headers["docker-content-digest"] == digest
-    assert isinstance(found.body, Slice)
-    assert found.body.reader.read_at(10_000, 0) == data
+    assert found.body == data
 
 
 def test_one_bad_tag_stops_them_all(ready: Ask, manifest: Callable[..., bytes]) -> None:
