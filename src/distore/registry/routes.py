@@ -105,6 +105,7 @@ class PushRegistry:
 
     def expire(self, now: float, idle: float = ABANDONED) -> int:
         """Drop the uploads that got no byte for ``idle`` seconds; how many those were."""
+        self._pulls.flush()
         return self._sessions.expire(now, idle=idle)
 
     def close(self) -> None:
