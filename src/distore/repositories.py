@@ -19,9 +19,9 @@ class ManifestRecord:
     """A manifest that a repository offers.
 
     ``descriptor`` is what a list of referrers shows: media type, digest, size, artifact type and the
-    manifest's own annotations. ``children`` are the blobs and manifests that it names, with the size it
-    gives them, whether they are there or not; its ``subject`` is none of them. ``pushed`` and ``pulled``
-    are aware UTC; None: not known yet, or never.
+    manifest's own annotations. ``children`` are the blobs and manifests that it names, each once, in any
+    order, with the size it gives them, whether they are there or not; its ``subject`` is none of them.
+    ``pushed`` and ``pulled`` are aware UTC; None: not known yet, or never.
     """
 
     descriptor: Descriptor
@@ -33,8 +33,9 @@ class ManifestRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tag:
-    """A name for a manifest. ``updated``: when it came to name this one; ``checked``: when the upstream
-    of a cached repository was last asked about it. Aware UTC; None: not known, or never."""
+    """A name for a manifest. ``updated``: when it came to name this one; ``pulled``: when somebody last
+    got what it named then; ``checked``: when the upstream of a cached repository was last asked about it.
+    Aware UTC; None: not known, or never."""
 
     name: str
     descriptor: Descriptor
@@ -157,6 +158,8 @@ class Repositories(Protocol):
 
         Args:
             cached: If this makes the repository, it is one of a pull-through cache.
+        Raises:
+            Unavailable: It is not there any more; nothing was changed.
         """
         ...
 
@@ -182,6 +185,8 @@ class Repositories(Protocol):
             cached: As for ``add_blob``; then the tags count as checked now.
         Returns:
             Those of ``needed`` that it does not offer; unless there are none, nothing was changed.
+        Raises:
+            Unavailable: The bytes are not there any more; nothing was changed.
         """
         ...
 

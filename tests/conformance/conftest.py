@@ -14,6 +14,10 @@ pytest.register_assert_rewrite(
     "distore.testing.namespace_contract",
     "distore.testing.namespace_suite",
     "distore.testing.remote_suite",
+    "distore.testing.repository_blobs",
+    "distore.testing.repository_contract",
+    "distore.testing.repository_manifests",
+    "distore.testing.repository_sharing",
     "distore.testing.snapshot_contents",
     "distore.testing.snapshot_suite",
 )

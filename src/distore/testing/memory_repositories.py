@@ -27,6 +27,7 @@ class _Repository:
     blobs: dict[Digest, int] = field(default_factory=dict)  # manifests, too; bytes
     manifests: dict[Digest, ManifestRecord] = field(default_factory=dict)
     tags: dict[str, Tag] = field(default_factory=dict)  # the times of those in ``MemoryRepositories.shown``
+    used: dict[Digest, float] = field(default_factory=dict)  # when somebody was last told of a blob
 
 
 class MemoryRepositories:
@@ -76,7 +77,12 @@ class MemoryRepositories:
             return digest in self._everywhere or (here is not None and digest in here.blobs)
 
     def use(self, repository: str, digest: Digest, /) -> bool:
-        return self.has(repository, digest)
+        with self._guard:
+            if not self.has(repository, digest):
+                return False
+            if repository in self._all:
+                self._all[repository].used[digest] = self._now()
+            return True
 
     def manifest(self, repository: str, digest: Digest, /) -> ManifestRecord | None:
         with self._guard:
@@ -193,14 +199,21 @@ class MemoryRepositories:
                 media_type=descriptor.media_type, digest=descriptor.digest, size=descriptor.size
             )
             for name in tags:
+                known = self.tag(repository, name) or Tag(name=name, descriptor=plain)
+                moved = known.updated is None or known.descriptor.digest != plain.digest
                 self.shown[repository][name] = plain
-                here.tags[name] = Tag(
-                    name=name, descriptor=plain, updated=moment, checked=moment if cached else None
+                here.tags[name] = replace(
+                    known,
+                    descriptor=plain,
+                    updated=moment if moved else known.updated,
+                    checked=moment if cached else None,
                 )
             return []
 
     def untag(self, repository: str, tag: str, /) -> bool:
         with self._guard:
+            if repository in self._all:
+                self._all[repository].tags.pop(tag, None)
             return self.shown.get(repository, {}).pop(tag, None) is not None
 
     def delete_manifest(self, repository: str, digest: Digest, /) -> bool:
@@ -211,7 +224,7 @@ class MemoryRepositories:
             here.blobs.pop(digest, None)
             tags = self.shown.get(repository, {})
             for name in [name for name, descriptor in tags.items() if descriptor.digest == digest]:
-                del tags[name]
+                self.untag(repository, name)
             return True
 
     def delete_blob(self, repository: str, digest: Digest, /) -> bool:
@@ -239,7 +252,7 @@ class MemoryRepositories:
             old = {
                 digest
                 for digest, record in here.manifests.items()
-                if record.pushed is None or record.pushed < limit
+                if (record.pushed is None or record.pushed < limit) and here.used.get(digest, 0.0) < before
             }
             gone_tags = [
                 tag.name
@@ -272,9 +285,11 @@ class MemoryRepositories:
                 here = self._all.get(pull.repository)
                 if here is None or pull.digest not in here.manifests:
                     continue
-                here.manifests[pull.digest] = replace(here.manifests[pull.digest], pulled=moment)
+                record = here.manifests[pull.digest]
+                here.manifests[pull.digest] = replace(record, pulled=max(record.pulled or moment, moment))
                 if pull.tag in here.tags:
-                    here.tags[pull.tag] = replace(here.tags[pull.tag], pulled=moment)
+                    tag = here.tags[pull.tag]
+                    here.tags[pull.tag] = replace(tag, pulled=max(tag.pulled or moment, moment))
 
     def note_checked(self, repository: str, tag: str, when: float, /) -> None:
         with self._guard:
