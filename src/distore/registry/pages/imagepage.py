@@ -92,8 +92,11 @@ def _facts(
         ("Created", words.moment(created, now) if created else None),
         ("Pushed", words.moment(pushed, now) if pushed else None),
         ("Last pull", words.moment(pulled, now) if pulled else None),
-        ("Media type", el("code", words.cut(document.media_type))),
-        ("Artifact type", el("code", words.cut(document.artifact_type)) if document.artifact_type else None),
+        ("Media type", el("code", words.cut(document.media_type), class_="long")),
+        (
+            "Artifact type",
+            el("code", words.cut(document.artifact_type), class_="long") if document.artifact_type else None,
+        ),
         ("About", _link(name, subject.digest) if subject else None),
         (
             "JSON",
