@@ -22,7 +22,7 @@ from distore.content.local.store import LocalStore
 from distore.registry.app import RegistryServer
 from distore.registry.features import Features
 from distore.registry.routes import PushRegistry
-from distore.registry.tokens import TokenGate
+from distore.testing.gates import TokenGate
 from distore.testing.memory_repositories import MemoryRepositories
 
 DIST = Path(__file__).parents[1] / "dist"

@@ -6,8 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from distore.registry.cachememo import Memo
 from distore.registry.jwt import MAX_TOKEN, claims_of
-from distore.registry.remembered import Remembered
 from distore.registry.rules import ACTIONS
 from distore.registry.scopes import CATALOG
 
@@ -47,7 +47,7 @@ class Bearers:
         self._keys = keys
         self._wanted = wanted
         self._now = now
-        self._known: Remembered[Bearer] = Remembered(most=_MOST, now=now)
+        self._known: Memo[Bearer] = Memo(_MOST, now=now)
 
     def at_hand(self, token: str) -> Bearer | None:
         """Of a token that was good a while ago and still is; waits for nothing."""

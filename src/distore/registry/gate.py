@@ -12,9 +12,9 @@ from distore.registry.basic import Credentials, credentials_of, refused, too_man
 from distore.registry.grants import PULL
 from distore.registry.message import Response
 from distore.registry.routes import target_of
-from distore.registry.scopes import CATALOG, Access, needed_in
+from distore.registry.scopes import needed_in, scopes_for
 from distore.registry.tags import CATALOG_PATH
-from distore.registry.tokenserver import TOKEN_PATH
+from distore.registry.tokenforms import TOKEN_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -266,21 +266,13 @@ class Gate:
         if realm is None:
             return _with_version(refused(means.service, message))
         challenge = f'Bearer realm="{realm}",service="{means.service}"'
-        named = " ".join(str(scope) for scope in _scopes_for(request) if _is_quotable(str(scope)))
+        named = " ".join(str(scope) for scope in scopes_for(request) if _is_quotable(str(scope)))
         if named:
             challenge += f',scope="{named}"'
         if error is not None:
             challenge += f',error="{error}"'
         answer = errors.refusal(401, errors.UNAUTHORIZED, message)
         return _with_version(replace(answer, headers={**answer.headers, "www-authenticate": challenge}))
-
-
-def _scopes_for(request: Request) -> Sequence[Access]:
-    """What a client is told to ask for."""
-    target = target_of(request.path)
-    if target.repository:
-        return needed_in(request, target).scopes
-    return (CATALOG,) if request.path.rstrip("/") == CATALOG_PATH else ()
 
 
 def _token_of(header: str) -> str | None:

@@ -6,7 +6,7 @@ import hmac
 import threading
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from distore.registry.remembered import Remembered
+from distore.registry.cachememo import Memo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,7 +73,7 @@ class Passwords:
         self._attempts = attempts
         self._lasting = lasting
         self._now = now
-        self._right: Remembered[bool] = Remembered(most=_MOST, now=now)
+        self._right: Memo[bool] = Memo(_MOST, now=now)
         self._places = threading.Semaphore(checks)
         self._queue = threading.BoundedSemaphore(checks * (1 + _QUEUE))
         self._guard = threading.Lock()

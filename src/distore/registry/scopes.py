@@ -10,7 +10,7 @@ from distore.registry.routes import target_of
 from distore.registry.tags import CATALOG_PATH
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from distore.registry.message import Request
     from distore.registry.routes import Target
@@ -52,44 +52,6 @@ def parse_all(texts: Iterable[str]) -> tuple[Access, ...]:
     return tuple(access for access in found if access is not None)
 
 
-def covers(granted: Sequence[Access], needed: Sequence[Access]) -> bool:
-    """Whether everything needed is granted, by one scope or by several together."""
-    return all(_allows(granted, access, action) for access in needed for action in access.actions)
-
-
-def needed_for(request: Request) -> tuple[Access, ...]:
-    """What a token must allow; nothing for the root of the API."""
-    if request.path.rstrip("/") == CATALOG_PATH:
-        return (Access(kind="registry", name="catalog", actions=(_ALL,)),)
-    target = target_of(request.path)
-    if not target.repository:
-        return ()
-    source = request.query.get("from") if request.method == "POST" else None
-    # A blob that is mounted must be one that the client may read where it is.
-    reading = [Access(kind="repository", name=source, actions=("pull",))] if source else []
-    return (
-        Access(kind="repository", name=target.repository, actions=_actions(request, target.kind)),
-        *reading,
-    )
-
-
-def _allows(granted: Sequence[Access], access: Access, action: str) -> bool:
-    return any(
-        (given.kind, given.name) == (access.kind, access.name)
-        and (action in given.actions or _ALL in given.actions)
-        for given in granted
-    )
-
-
-def _actions(request: Request, kind: str) -> tuple[str, ...]:
-    if request.method in ("GET", "HEAD"):
-        return ("pull",)
-    # Who may push may give up what was begun; Docker's registry wants "delete" for that.
-    if request.method == "DELETE" and kind != "upload":
-        return ("delete",)
-    return ("pull", "push")
-
-
 class Needed(NamedTuple):
     """What a request does in a repository. ``source`` is the one that a blob is mounted from.
 
@@ -116,3 +78,11 @@ def needed_in(request: Request, target: Target) -> Needed:
 
 def _access(repository: str, *actions: str) -> Access:
     return Access(kind="repository", name=repository, actions=actions)
+
+
+def scopes_for(request: Request) -> tuple[Access, ...]:
+    """What a client is told to ask for; nothing for the root of the API."""
+    target = target_of(request.path)
+    if target.repository:
+        return needed_in(request, target).scopes
+    return (CATALOG,) if request.path.rstrip("/") == CATALOG_PATH else ()

@@ -5,20 +5,20 @@ from __future__ import annotations
 import hmac
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qs
 
 from distore.errors import Unauthenticated
 from distore.registry import errors
-from distore.registry.basic import Credentials, credentials_of, refused, too_many
+from distore.registry.basic import refused, too_many
 from distore.registry.bearers import ACCESS_KIND
 from distore.registry.grants import PULL
 from distore.registry.jwt import Wanted, claims_of, signed
-from distore.registry.message import Response, small_body
+from distore.registry.message import Response
 from distore.registry.rules import ACTIONS
 from distore.registry.scopes import CATALOG, Access, parse_all
+from distore.registry.tokenforms import MAX_SCOPE, MAX_SCOPES, Asked, asked_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -28,13 +28,8 @@ if TYPE_CHECKING:
     from distore.registry.passwords import Passwords
     from distore.registry.rules import Rules
 
-TOKEN_PATH: Final = "/token"  # noqa: S105 - a path
 REFRESH_KIND: Final = "refresh+jwt"
-_MAX_SCOPE: Final = 512  # characters of one scope
-_MAX_SCOPES: Final = 32  # in one token
 _MAX_ACCESS: Final = 5000  # characters in a token: clients send it in a header
-_MAX_FORM: Final = 64 * 1024  # bytes
-_MAX_FIELDS: Final = 100  # of a form
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,16 +54,6 @@ class Terms:
     def _wanted(self, audience: str, kind: str) -> Wanted:
         algorithms = ("HS256", "RS256", "ES256", "ES384", "ES512", "EdDSA")
         return Wanted(issuer=self.issuer, audience=audience, algorithms=algorithms, kind=kind)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Asked:
-    """Who asks for a token, and for what."""
-
-    scopes: Sequence[str]
-    credentials: Credentials | None = None
-    refresh_token: str | None = field(default=None, repr=False)
-    offline: bool = False  # with a refresh token for the next time
 
 
 class _Refused(Exception):
@@ -109,12 +94,12 @@ class TokenServer:
         """Answer one request."""
         if request.method not in ("GET", "POST"):
             return errors.refusal(405, errors.UNSUPPORTED, "token: want GET or POST", allow="GET, POST")
-        asked = _posted(request) if request.method == "POST" else _queried(request)
+        asked = asked_of(request)
         if asked is None:
             return errors.refusal(
                 400, errors.UNSUPPORTED, "token: want a form with a grant_type that is known"
             )
-        if any(len(scope) > _MAX_SCOPE for scope in asked.scopes) or len(asked.scopes) > _MAX_SCOPES:
+        if any(len(scope) > MAX_SCOPE for scope in asked.scopes) or len(asked.scopes) > MAX_SCOPES:
             return errors.refusal(400, errors.DENIED, "token: the scope is too long")
         try:
             user = self._user(asked, request.client)
@@ -125,7 +110,7 @@ class TokenServer:
             return errors.refusal(400, errors.DENIED, "token: the scope is too long")
         return self._given(user, access, asked, posted=request.method == "POST")
 
-    def _user(self, asked: _Asked, client: str) -> str | None:
+    def _user(self, asked: Asked, client: str) -> str | None:
         """Who it is, by what is shown; None for nobody in particular.
 
         Raises:
@@ -169,7 +154,7 @@ class TokenServer:
         return [*access, CATALOG.to_json()] if catalog else access
 
     def _given(
-        self, user: str | None, access: list[dict[str, object]], asked: _Asked, *, posted: bool
+        self, user: str | None, access: list[dict[str, object]], asked: Asked, *, posted: bool
     ) -> Response:
         now = self._now()
         token = self._signed(user, now, self._terms.access, self._terms.lifetime, {"access": access})
@@ -220,33 +205,3 @@ class TokenServer:
         """That tells one password of a user from the next, and nothing about either."""
         kept = self._passwords.proof(user) or b""
         return hmac.digest(self._key().seal, user.encode() + b"\0" + kept, "sha256").hex()[:32]
-
-
-def _queried(request: Request) -> _Asked:
-    return _Asked(
-        scopes=_split(request.values("scope")),
-        credentials=credentials_of(request.headers.get("authorization", "")),
-        offline=request.query.get("offline_token", "").lower() in ("true", "1"),
-    )
-
-
-def _posted(request: Request) -> _Asked | None:
-    """The form of OAuth2 (RFC 6749, sections 4.3 and 6); None when it is none."""
-    data = small_body(request, limit=_MAX_FORM)
-    try:
-        form = parse_qs((data or b"").decode(), max_num_fields=_MAX_FIELDS)
-    except ValueError:
-        return None
-    grant, scopes = form.get("grant_type", [""])[0], _split(form.get("scope", []))
-    offline = form.get("access_type", [""])[0] == "offline"
-    if grant == "refresh_token":
-        token = form.get("refresh_token", [""])[0]
-        return _Asked(scopes=scopes, refresh_token=token, offline=offline)
-    if grant == "password":
-        shown = Credentials(form.get("username", [""])[0], form.get("password", [""])[0])
-        return _Asked(scopes=scopes, credentials=shown, offline=offline)
-    return None
-
-
-def _split(texts: Sequence[str]) -> tuple[str, ...]:
-    return tuple(part for text in texts for part in text.split())

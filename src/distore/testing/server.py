@@ -17,14 +17,14 @@ from distore.oci import mediatypes
 from distore.oci.descriptor import Descriptor
 from distore.oci.digest import Digest
 from distore.registry.app import RegistryServer
-from distore.registry.basic import BasicGate
 from distore.registry.features import Features
 from distore.registry.message import Handler, Request, Response, Slice
 from distore.registry.pushed import parse
 from distore.registry.routes import PushRegistry
-from distore.registry.tokens import TOKEN_PATH, TokenGate
+from distore.registry.tokenforms import TOKEN_PATH
 from distore.repositories import ManifestRecord
 from distore.testing.altered import Altered, CountedBody
+from distore.testing.gates import BasicGate, TokenGate
 from distore.testing.memory_repositories import MemoryRepositories
 from distore.testing.overlay import Blobs
 from distore.testing.registry_faults import (

@@ -11,7 +11,6 @@ import pytest
 from distore.registry.attempts import Attempts
 from distore.registry.basic import Credentials
 from distore.registry.passwords import Passwords
-from distore.registry.remembered import Remembered
 
 ANN = Credentials("ann", "pw")
 WRONG = Credentials("ann", "no")
@@ -223,19 +222,6 @@ def _first(futures: list, count: int) -> list:  # type: ignore[type-arg] # of an
 
     done = as_completed(futures, timeout=30)
     return [next(done) for _ in range(count)]
-
-
-def test_what_is_remembered_is_bounded() -> None:
-    known: Remembered[int] = Remembered(most=3, now=lambda: 0.0)
-
-    for number in range(5):
-        known.put(number, number, until=1.0)
-        known.get(0)
-
-    assert len(known) == 3
-    assert [number for number in range(5) if known.get(number) is not None] == [0, 3, 4]
-    known.forget(0)
-    assert known.get(0) is None
 
 
 def test_a_password_is_in_no_repr(passwords: Passwords) -> None:

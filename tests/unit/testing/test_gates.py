@@ -1,4 +1,4 @@
-"""The token gate: who shows a good token is let in, nobody else."""
+"""The gates of the fake registry: who shows a good token or password is let in, nobody else."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from distore.registry.basic import BasicGate, credentials_of
+from distore.registry.basic import credentials_of
 from distore.registry.message import BytesBody, Request, Response
 from distore.registry.scopes import Access
-from distore.registry.tokens import TokenGate
+from distore.testing.gates import BasicGate, TokenGate
 
 BLOB = "/v2/library/redis/blobs/x"
 SCOPE = "repository:library/redis:pull"
@@ -158,7 +158,7 @@ def challenge(
         ("POST", "/v2/a/b/blobs/uploads/", PUSH),
         ("PATCH", "/v2/a/b/blobs/uploads/x", PUSH),
         ("PUT", "/v2/a/b/blobs/uploads/x", PUSH),
-        ("GET", "/v2/a/b/blobs/uploads/x", "repository:a/b:pull"),
+        ("GET", "/v2/a/b/blobs/uploads/x", PUSH),
         ("DELETE", "/v2/a/b/blobs/uploads/x", PUSH),
         ("PUT", "/v2/a/b/manifests/x", PUSH),
         ("DELETE", "/v2/a/b/manifests/x", "repository:a/b:delete"),
