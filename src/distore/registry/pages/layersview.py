@@ -19,6 +19,7 @@ MAX_LAYERS: Final = 200  # that a page shows
 MANIFESTS: Final = 500  # of the same repository that are looked at for shared layers
 IMAGES: Final = 200  # of the store that are looked at
 OWNERS: Final = 20_000  # repositories that are read for all layers together
+OWNERS: Final = 20_000  # repositories that are read for all layers together
 _OWNERS: Final = 3  # that a row names
 _TITLE: Final = "org.opencontainers.image.title"
 _SHELL: Final = "/bin/sh -c "
@@ -56,8 +57,9 @@ def layers_view(shown: Shown, found: Found, document: Manifest, config: ImageCon
         ("Digest", "code"),
     ]
     rows: list[list[Child]] = []
+    number = 0
     for step in steps:
-        number = sum(1 for row in rows if row[4] is not None) + 1
+        number += step.layer is not None
         rows.append(_row(step, str(number), largest, sharing, found.place.repository))
     caption = words.count(len(document.layers), word)
     if len(document.layers) > len(layers):
@@ -66,12 +68,7 @@ def layers_view(shown: Shown, found: Found, document: Manifest, config: ImageCon
         "section",
         el("h2", "Layers" if word == "layer" else "Files", id="layers"),
         _summary(layers, sharing) if layers else None,
-        table(
-            caption,
-            columns,
-            [[each if each is not None else el("span", class_="none") for each in row] for row in rows],
-            class_="list layers",
-        )
+        table(caption, columns, rows, class_="list layers")
         if rows
         else el("p", f"It has no {word}s.", class_="empty"),
         aria_labelledby="layers",
@@ -135,114 +132,12 @@ def _sharing(shown: Shown, found: Found, layers: tuple[Descriptor, ...]) -> _Sha
     digests = {layer.digest for layer in layers}
     others: dict[Digest, list[str]] = {}
     read = 0
-    for digest in digests:
+    for layer in digests:
         if read > OWNERS:
-            break  # a base of everything: the other layers would take as long again
-        names = shown.owners(digest, most=IMAGES)
+            break  # the base of everything: the other layers would take as long again
+        names = shown.owners(layer, most=IMAGES)
         read += len(names)
-        others[digest] = [name for name in names if name != repository]
-    within: set[Digest]
-
-    def is_shared(self, digest: Digest) -> bool:
-        return bool(self.others.get(digest)) or digest in self.within
-
-
-def layers_view(shown: Shown, found: Found, document: Manifest, config: ImageConfig | None) -> Html:
-    """The layers in their order, the first at the top, with the steps that made them."""
-    layers = document.layers[:MAX_LAYERS]
-    sharing = _sharing(shown, found, layers)
-    word = "layer" if is_image(document) else "file"
-    steps = _steps(layers, config)
-    largest = max((layer.size for layer in layers), default=0)
-    columns = [
-        ("#", "ordinal"),
-        ("Made by" if word == "layer" else "Name", "made"),
-        ("Size", "number size"),
-        ("Shared with", "wide"),
-        ("Digest", "code"),
-    ]
-    rows: list[list[Child]] = []
-    for step in steps:
-        number = sum(1 for row in rows if row[4] is not None) + 1
-        rows.append(_row(step, str(number), largest, sharing, found.place.repository))
-    caption = words.count(len(document.layers), word)
-    if len(document.layers) > len(layers):
-        caption += f"; the first {MAX_LAYERS} are shown"
-    return el(
-        "section",
-        el("h2", "Layers" if word == "layer" else "Files", id="layers"),
-        _summary(layers, sharing) if layers else None,
-        table(
-            caption,
-            columns,
-            [[each if each is not None else el("span", class_="none") for each in row] for row in rows],
-            class_="list layers",
-        )
-        if rows
-        else el("p", f"It has no {word}s.", class_="empty"),
-        aria_labelledby="layers",
-    )
-
-
-def _row(step: _Step, number: str, largest: int, sharing: _Sharing, repository: str) -> list[Child]:
-    made = (
-        el("code", words.cut(step.text, 600), class_="step")
-        if step.text
-        else el("span", "\N{EN DASH}", class_="none")
-    )
-    layer = step.layer
-    if layer is None:
-        return [
-            el("span", "\N{MIDDLE DOT}", class_="none", title="a step without a layer"),
-            made,
-            "no layer",
-            None,
-            None,
-        ]
-    return [
-        number,
-        join(made, el("span", _brief(layer.media_type), class_="type", title=layer.media_type)),
-        el("span", bar(layer.size / largest if largest else 0), words.size(layer.size), class_="sized"),
-        _shared(sharing, layer.digest, repository),
-        digest(layer.digest),
-    ]
-
-
-def _shared(sharing: _Sharing, digest: Digest, repository: str) -> Child:
-    others = sharing.others.get(digest, [])
-    links_: list[Child] = [el("a", name, href=links.repository(name)) for name in others[:_OWNERS]]
-    if digest in sharing.within:
-        links_.insert(0, "others in this repository")
-    more = len(others) - _OWNERS
-    if more > 0:
-        links_.append(words.count(more, "more repository", "more repositories"))
-    if not links_:
-        return el("span", "nobody", class_="none")
-    return el("ul", [el("li", each) for each in links_], class_="owners")
-
-
-def _summary(layers: tuple[Descriptor, ...], sharing: _Sharing) -> Html:
-    sizes = {layer.digest: layer.size for layer in layers}
-    whole = sum(sizes.values())
-    shared = sum(size for digest, size in sizes.items() if sharing.is_shared(digest))
-    return el(
-        "p",
-        bar((whole - shared) / whole if whole else 0),
-        el("strong", words.size(whole - shared)),
-        " that nothing else here has, ",
-        el("strong", words.size(shared)),
-        " that is shared.",
-        class_="sharing",
-    )
-
-
-def _sharing(shown: Shown, found: Found, layers: tuple[Descriptor, ...]) -> _Sharing:
-    repository, own = found.place.repository, found.descriptor.digest
-    digests = {layer.digest for layer in layers}
-    others = {
-        digest: [name for name in shown.owners(digest, most=IMAGES) if name != repository]
-        for digest in digests
-    }
+        others[layer] = [name for name in names if name != repository]
     within: set[Digest] = set()
     for record in shown.records(repository, most=MANIFESTS):
         if record.descriptor.digest != own:
