@@ -19,7 +19,6 @@ MAX_LAYERS: Final = 200  # that a page shows
 MANIFESTS: Final = 500  # of the same repository that are looked at for shared layers
 IMAGES: Final = 200  # of the store that are looked at
 OWNERS: Final = 20_000  # repositories that are read for all layers together
-OWNERS: Final = 20_000  # repositories that are read for all layers together
 _OWNERS: Final = 3  # that a row names
 _TITLE: Final = "org.opencontainers.image.title"
 _SHELL: Final = "/bin/sh -c "
