@@ -163,12 +163,12 @@ class Database:
                 self._use = None
 
     def _reader(self) -> Reader | None:
-        with self._guard:
-            if self._open(make=False) is None:
-                return None
-            use = Use(self.path)
+        if self._connection is None and self._open(make=False) is None:  # else it needs nobody's leave
+            return None
+        use = Use(self.path)
         try:
-            return Reader(_open_to_read(self.path), use)
+            with gate(self.path):
+                return Reader(_open_to_read(self.path), use)
         except BaseException:
             use.end()
             raise
