@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from distore.registry import errors
 
 if TYPE_CHECKING:
     from distore.registry.message import Response
+
+
+_EMPTY: Final = base64.b64encode(b":").decode()
 
 
 class Credentials(NamedTuple):
@@ -31,7 +34,14 @@ def credentials_of(header: str) -> Credentials | None:
         user, colon, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
     except ValueError:
         return None
-    return Credentials(user, password) if colon else None
+    # An empty pair is what clients without a login send when they are asked for one: they show nothing.
+    return Credentials(user, password) if colon and (user or password) else None
+
+
+def is_empty(header: str) -> bool:
+    """Whether an Authorization header shows nothing: there is none, or one with an empty pair."""
+    kind, _, encoded = header.partition(" ")
+    return not header or (kind.lower() == "basic" and encoded.strip() == _EMPTY)
 
 
 def refused(service: str, message: str) -> Response:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from distore.errors import DistoreError, Unauthenticated
 from distore.registry import errors
-from distore.registry.basic import Credentials, credentials_of, refused, too_many
+from distore.registry.basic import Credentials, credentials_of, is_empty, refused, too_many
 from distore.registry.grants import PULL
 from distore.registry.message import Response
 from distore.registry.routes import target_of
@@ -127,7 +127,7 @@ class Gate:
     def _at_hand(self, request: Request) -> _Shown | None:
         """Who asks, if that takes no time to find out."""
         header = request.headers.get("authorization", "")
-        if not header:
+        if is_empty(header):
             return _Shown(rules=self._rules())
         means = self._means
         if (token := _token_of(header)) is not None:
@@ -141,7 +141,7 @@ class Gate:
     def _shown(self, request: Request) -> _Shown | Response:
         """Who asks; an answer, if it is not who it says."""
         header = request.headers.get("authorization", "")
-        if not header:
+        if is_empty(header):
             return _Shown(rules=self._rules())
         if (token := _token_of(header)) is not None:
             return self._of_bearer(request, token)
@@ -222,12 +222,12 @@ class Gate:
         return shown.bearer is not None and rules is not None and PULL in rules.allowed(shown.user, source)
 
     def _at_root(self, request: Request, shown: _Shown) -> Response | None:
-        if request.path.rstrip("/") != CATALOG_PATH:
-            # Whoever can log in is asked to here: clients learn at this place alone how to.
-            asks = shown.is_nobody and (self._has_logins or not self._is_open)
-            return self._challenge(request, "log in first") if asks else None
-        if shown.is_nobody and not self._is_open:
+        # Whoever can log in is asked to here: clients learn at the root alone how to, and one that has
+        # a login shall list what that lets it see. Everybody else gets a token for nothing.
+        if shown.is_nobody and (self._has_logins or not self._is_open):
             return self._challenge(request, "log in first")
+        if request.path.rstrip("/") != CATALOG_PATH:
+            return None
         if shown.bearer is not None and not shown.bearer.catalog:
             message = "the token does not allow to list repositories"
             return self._challenge(request, message, error="insufficient_scope")

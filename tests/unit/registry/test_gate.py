@@ -221,11 +221,22 @@ def test_the_root_asks_whoever_could_log_in(gate: Asked, public: Asked, make: Ma
     assert make('[auth]\nanonymous = "pull"').ask("GET", "/v2/").status == 200
 
 
-def test_the_list_of_repositories_is_for_who_may_read_some(gate: Asked, public: Asked) -> None:
-    assert gate.challenge("GET", "/v2/_catalog") == f'{REALM},scope="registry:catalog:*"'
-    assert public.granted("/v2/_catalog", repository="public/x") == "None: pull"
-    assert public.granted("/v2/_catalog", repository="team/x") == "None: "
+def test_the_list_of_repositories_is_for_who_may_read_some(gate: Asked, public: Asked, make: Make) -> None:
+    for asked in (gate, public):
+        assert asked.challenge("GET", "/v2/_catalog") == f'{REALM},scope="registry:catalog:*"'
+    anonymous = document(public.ask("GET", "/token?scope=registry:catalog:*"))["token"]
+    assert public.granted("/v2/_catalog", f"Bearer {anonymous}", repository="public/x") == "None: pull"
+    assert public.granted("/v2/_catalog", f"Bearer {anonymous}", repository="team/x") == "None: "
     assert gate.granted("/v2/_catalog", "bob") == "bob: pull"
+    assert make('[auth]\nanonymous = "pull"').granted("/v2/_catalog") == "None: pull"
+
+
+def test_an_empty_name_and_password_show_nothing(public: Asked) -> None:
+    item = "/v2/public/x/manifests/x"
+
+    assert public.granted(item, ":", repository="public/x") == "None: pull"
+    assert public.ask("GET", "/token?scope=repository:public/x:pull", ":").status == 200
+    assert public.ask("GET", item, "x:").status == 401
 
 
 def test_a_token_for_the_list_shows_what_its_user_may_read_and_opens_nothing(gate: Asked) -> None:
