@@ -113,6 +113,7 @@ class Cache:
     def close(self) -> None:
         """Break off what is on its way; what came is kept for the next time."""
         self._downloads.close(self._upstreams.abort)
+        self._blobs.close()
         self._asks.close(self._upstreams.abort)
 
     def evict(self, *, short: int = 0) -> int:
@@ -141,7 +142,7 @@ class Cache:
             answer.close()
             return None
         if answer is not None:
-            self._counts.answered(HIT)
+            self._answered(request, HIT)
         return answer
 
     def handle(self, request: Request, /) -> Response:
@@ -195,7 +196,7 @@ class Cache:
         if known is not None and self._manifests.check(copy, known):
             answer = self._inner.handle(request)
             if answer.status != 404:
-                self._counts.answered(HIT)
+                self._answered(request, HIT)
                 return answer
             answer.close()
             return self._manifest(request, copy, known.descriptor.digest)
@@ -206,19 +207,19 @@ class Cache:
             try:
                 self._manifests.renew(copy, name, seconds=self._settings.patience if waits else LONGEST)
             except _FAILURES as error:
-                failure = self._failed(copy, key, error)
+                failure = self._failed(copy, key, error, waits=waits)
             else:
-                self._counts.answered(MISS if known is None else HIT)
+                self._answered(request, MISS if known is None else HIT)
                 return self._inner.handle(request)
         if known is not None and not self._settings.stale:
-            self._counts.answered(FAILED)
+            self._answered(request, FAILED)
             return _refused(target_of(request.path), copy, failure)
         return self._instead(request, copy, failure, known)
 
     def _manifest(self, request: Request, copy: Copy, digest: Digest) -> Response:
         answer = self._inner.handle(request)
         if answer.status != 404:
-            self._counts.answered(HIT)
+            self._answered(request, HIT)
             return answer
         answer.close()
         key = ("manifest", copy.repository, digest)
@@ -229,14 +230,14 @@ class Cache:
             except _FAILURES as error:
                 failure = self._failed(copy, key, error)
             else:
-                self._counts.answered(MISS)
+                self._answered(request, MISS)
                 return self._inner.handle(request)
         return self._instead(request, copy, failure)
 
     def _blob(self, request: Request, copy: Copy, digest: Digest) -> Response:
         answer = self._inner.handle(request)
         if answer.status != 404:
-            self._counts.answered(HIT)
+            self._answered(request, HIT)
             return answer
         answer.close()
         key = ("blob", copy.repository, digest)
@@ -251,7 +252,7 @@ class Cache:
             except _FAILURES as error:
                 failure = self._failed(copy, key, error)
             else:
-                self._counts.answered(MISS)
+                self._answered(request, MISS)
                 return found
         return self._instead(request, copy, failure)
 
@@ -292,15 +293,26 @@ class Cache:
                 failure = self._failed(copy, key, error)
         return self._instead(request, copy, failure)
 
+    def _answered(self, request: Request, result: str) -> None:
+        request.notes["cache"] = result
+        self._counts.answered(result)
+
     def _known_failure(self, copy: Copy, key: tuple[object, ...]) -> DistoreError | None:
         return self._absent.get(key) or self._absent.get(copy.reference.domain)
 
-    def _failed(self, copy: Copy, key: tuple[object, ...], error: DistoreError) -> DistoreError:
-        """Remember that the upstream was asked in vain."""
+    def _failed(
+        self, copy: Copy, key: tuple[object, ...], error: DistoreError, *, waits: bool = False
+    ) -> DistoreError:
+        """Remember that the upstream was asked in vain.
+
+        Args:
+            waits: There is something else to serve, for which every new question makes clients wait.
+        """
         if isinstance(error, (DiskFull, QuotaExceeded)):
             raise error  # it is our own failure
-        is_answer = isinstance(error, _REFUSED)
-        seconds = self._settings.negative if is_answer else min(_DOWN, self._settings.negative)
+        seconds = self._settings.negative
+        if not waits and not isinstance(error, _REFUSED):
+            seconds = min(_DOWN, seconds)
         self._absent.put(key, error, until=self._parts.now() + seconds)
         if is_hopeless(error):  # nobody answers there, whatever the question
             self._absent.put(copy.reference.domain, error, until=self._parts.now() + seconds)
@@ -314,10 +326,10 @@ class Cache:
         """What is here, whatever the upstream did not say; or why there is nothing."""
         answer = self._inner.handle(request)
         if answer.status < 400:
-            self._counts.answered(STALE)
+            self._answered(request, STALE)
             return _warned(answer, copy, known)
         answer.close()
-        self._counts.answered(ABSENT if isinstance(failure, _REFUSED) else FAILED)
+        self._answered(request, ABSENT if isinstance(failure, _REFUSED) else FAILED)
         return _refused(target_of(request.path), copy, failure)
 
 

@@ -152,6 +152,13 @@ class CachedBlobs:
             self._end(coming, error)
         return coming.growth
 
+    def close(self) -> None:
+        """Whoever waits for what will not come any more hears so."""
+        with self._guard:
+            left = list(self._coming.values())
+        for coming in left:
+            self._end(coming, Unavailable(f"{coming.name}: the registry is about to end"))
+
     def _land(self, coming: _Coming) -> None:
         failure: DistoreError = Unavailable(f"{coming.name}: it was broken off")
         try:
@@ -198,8 +205,9 @@ class CachedBlobs:
     def _end(self, coming: _Coming, failure: DistoreError) -> None:
         coming.growth.fail(failure)  # nothing, once it is whole
         with self._guard:
-            if self._coming.get(coming.growth.digest) is coming:
-                del self._coming[coming.growth.digest]
+            if self._coming.get(coming.growth.digest) is not coming:
+                return  # it has ended already
+            del self._coming[coming.growth.digest]
         if coming.growth.failure is None and coming.wanted - coming.offered:
             with suppress(NotFound):  # whoever joined since will ask again
                 self.offer(coming)
@@ -325,6 +333,7 @@ class _Copying:
         def commit() -> None:
             with suppress(AlreadyExists):  # the bytes were verified all the same
                 self._inner.commit(size=size, expected=expected or digest, labels=labels)
+            self._growth.prove()
 
         self._blobs.offer(self._coming, commit)
         return digest

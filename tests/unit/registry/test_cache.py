@@ -377,3 +377,129 @@ def test_a_hostile_name_is_refused(kit: Kit, fake: FakeRegistry) -> None:
         assert kit.ask(f"{name}/manifests/7").status in (400, 404)
 
     assert fake.requests == []
+
+
+def test_a_known_tag_waits_no_longer_than_its_patience(store: LocalStore, fake: FakeRegistry) -> None:
+    settings = CacheSettings(upstreams=(upstream(fake.address, prefix="hub"),), patience=0.05)
+    with running(store, settings) as kit:
+        known = kit.get("hub/library/redis/manifests/7")
+        fake.inject(server.throttled(100), times=None)
+        kit.clock.now += 61
+
+        first = kit.ask("hub/library/redis/manifests/7")
+        second = kit.ask("hub/library/redis/manifests/7")
+
+        assert read(first) == read(second) == known
+        assert "warning" in first.headers
+
+
+def test_an_upstream_that_is_gone_is_no_end_of_what_is_known(kit: Kit, fake: FakeRegistry) -> None:
+    known = kit.get("hub/library/redis/manifests/7")
+    fake.stop()
+    kit.clock.now += 61
+
+    stale = kit.ask("hub/library/redis/manifests/7")
+    unknown = kit.ask("hub/library/redis/manifests/8")
+
+    assert read(stale) == known
+    assert (unknown.status, unknown.headers["retry-after"]) == (503, "5")
+
+
+def test_a_blob_whose_size_nobody_tells_is_served_when_it_is_whole(kit: Kit, fake: FakeRegistry) -> None:
+    digest = Digest.of(LAYERS[0])
+    fake.inject(server.gzipped(), path=f"/blobs/{digest}", times=None)
+
+    assert kit.get(f"hub/library/redis/blobs/{digest}") == LAYERS[0]
+
+
+def test_an_upstream_that_knows_no_ranges_is_read_from_the_start(kit: Kit, fake: FakeRegistry) -> None:
+    digest = Digest.of(LAYERS[0])
+    layers(kit)
+    fake.inject(server.drop_at(1 << 20), path=f"/blobs/{digest}", times=1)
+    fake.inject(server.ignore_range(), path=f"/blobs/{digest}", times=None)
+
+    kit.ask(f"hub/library/redis/blobs/{digest}").close()
+    kit.cache.settle()
+
+    assert kit.get(f"hub/library/redis/blobs/{digest}") == LAYERS[0]
+
+
+def test_a_blob_that_is_on_its_way_for_another_repository_is_asked_for(kit: Kit, fake: FakeRegistry) -> None:
+    digest = Digest.of(LAYERS[0])
+    layers(kit)
+    fake.inject(server.trickle(16 * 1024), path=f"redis/blobs/{digest}", times=1)
+    first = kit.ask(f"hub/library/redis/blobs/{digest}")
+
+    stranger = kit.ask(f"hub/library/stranger/blobs/{digest}")
+
+    assert stranger.status == 404
+    assert read(first) == LAYERS[0]
+    assert not kit.repositories.has("hub/library/stranger", digest)
+
+
+def test_a_blob_that_is_on_its_way_for_another_repository_comes_once(kit: Kit, fake: FakeRegistry) -> None:
+    digest = Digest.of(LAYERS[0])
+    fake.image("library/other", "7", LAYERS)
+    layers(kit)
+    fake.inject(server.trickle(16 * 1024), path=f"redis/blobs/{digest}", times=1)
+    first = kit.ask(f"hub/library/redis/blobs/{digest}")
+
+    second = kit.ask(f"hub/library/other/blobs/{digest}")
+
+    assert read(first) == read(second) == LAYERS[0]
+    kit.cache.settle()
+    assert kit.repositories.has("hub/library/other", digest)
+    assert [request.headers.get("range") for request in fake.seen(f"other/blobs/{digest}")] == ["bytes=0-0"]
+
+
+def test_an_index_is_kept_though_its_children_are_not(kit: Kit, fake: FakeRegistry) -> None:
+    child = fake.repositories["library/redis"]["7"]
+    index = {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": [child.to_json()],
+    }
+    kind = "application/vnd.oci.image.index.v1+json"
+    fake.tag("library/redis", "all", json.dumps(index).encode(), kind)
+
+    response = kit.ask("hub/library/redis/manifests/all")
+    manifest = kit.get(f"hub/library/redis/manifests/{child.digest}")
+
+    assert response.headers["content-type"] == kind
+    assert Digest.of(manifest) == child.digest
+    assert len(fake.seen(f"/manifests/{child.digest}")) == 1
+
+
+def test_a_hostile_size_in_a_manifest_brings_nothing(kit: Kit, fake: FakeRegistry) -> None:
+    manifest = json.loads(fake.blobs.reader(fake.repositories["library/redis"]["7"].digest).read_at(9999, 0))
+    manifest["layers"][0]["size"] = 5
+    fake.tag("library/redis", "lie", json.dumps(manifest).encode())
+    kit.get("hub/library/redis/manifests/lie")
+
+    assert kit.ask(f"hub/library/redis/blobs/{manifest['layers'][0]['digest']}").status >= 500
+    assert list(kit.store.walk(f"digest=={manifest['layers'][0]['digest']}")) == []
+
+
+def test_a_manifest_over_the_limit_is_not_taken(kit: Kit, fake: FakeRegistry) -> None:
+    fake.tag("library/redis", "large", b'{"schemaVersion": 2, "x": "' + b"x" * (5 << 20) + b'"}')
+
+    assert kit.ask("hub/library/redis/manifests/large").status == 502
+
+
+def test_a_wrong_digest_of_a_manifest_is_not_taken(kit: Kit, fake: FakeRegistry) -> None:
+    fake.inject(server.claim_digest(str(Digest.of(b"other"))), path="/manifests/", times=None)
+
+    assert kit.ask("hub/library/redis/manifests/7").status == 502
+    assert not kit.repositories.exists("hub/library/redis")
+
+
+def test_the_end_of_the_registry_breaks_off_who_waits(store: LocalStore, fake: FakeRegistry) -> None:
+    digest = Digest.of(LAYERS[0])
+    settings = CacheSettings(upstreams=(upstream(fake.address, prefix="hub"),), downloads=1)
+    fake.inject(server.trickle(1), path=f"/blobs/{digest}", times=None)
+    with running(store, settings) as kit:
+        layers(kit)
+        response = kit.ask(f"hub/library/redis/blobs/{digest}")
+
+    with pytest.raises(DistoreError):
+        read(response)
