@@ -47,7 +47,7 @@ class Tag:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepositoryUsage:
     """``size``: bytes of the blobs and manifests of a repository, each counted once; ``cached``: it was
-    made by a pull-through cache."""
+    made by a pull-through cache; ``updated``: when a tag of it last came or moved, aware UTC."""
 
     name: str
     size: int
@@ -55,6 +55,7 @@ class RepositoryUsage:
     manifests: int
     tags: int
     cached: bool = False
+    updated: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from distore.metadata.repositoryrows import (
     TAG,
     manifest_of,
     microseconds,
+    moment,
     referrers_of,
     tag_of,
 )
@@ -57,7 +58,8 @@ _REFERRERS: Final = (
 _USAGE: Final = (
     "SELECT (SELECT origin FROM repositories WHERE namespace = ?1 AND name = ?2), coalesce(sum(size), 0),"
     " count(*), (SELECT count(*) FROM repository_manifests WHERE namespace = ?1 AND repository = ?2),"
-    " (SELECT count(*) FROM repository_tags WHERE namespace = ?1 AND repository = ?2)"
+    " (SELECT count(*) FROM repository_tags WHERE namespace = ?1 AND repository = ?2),"
+    " (SELECT max(updated) FROM repository_tags WHERE namespace = ?1 AND repository = ?2)"
     " FROM repository_blobs WHERE namespace = ?1 AND repository = ?2"
 )
 _SIZE: Final = (
@@ -174,7 +176,7 @@ class StoredRepositories:
         rows = self._read(_USAGE, self._namespace, repository)
         if not rows or rows[0][0] is None:
             return None
-        origin, size, blobs, manifests, tags = rows[0]
+        origin, size, blobs, manifests, tags, updated = rows[0]
         return RepositoryUsage(
             name=repository,
             size=int(str(size)),
@@ -182,6 +184,7 @@ class StoredRepositories:
             manifests=int(str(manifests)),
             tags=int(str(tags)),
             cached=origin == CACHE,
+            updated=moment(updated),
         )
 
     def size(self, repositories: Collection[str] | None = None, /) -> int:

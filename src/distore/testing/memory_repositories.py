@@ -142,6 +142,7 @@ class MemoryRepositories:
                 manifests=len(here.manifests),
                 tags=len(self.shown.get(repository, {})),
                 cached=here.cached,
+                updated=max((tag.updated for tag in self.tags(repository) if tag.updated), default=None),
             )
 
     def size(self, repositories: Collection[str] | None = None, /) -> int:

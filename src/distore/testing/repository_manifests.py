@@ -105,6 +105,22 @@ class RepositoryManifests(RepositoryContract):
         assert tag is not None
         assert tag.updated == datetime.fromtimestamp(first, UTC)
 
+    def test_a_repository_was_updated_when_its_newest_tag_was(
+        self, repositories: Repositories, manifest: Callable[..., ManifestRecord], clock: Clock
+    ) -> None:
+        manifest(b"untagged")
+        before = repositories.usage("app")
+        manifest(b"one", "z")
+        clock.now += 60
+        manifest(b"two", "a")
+
+        newest = repositories.usage("app")
+
+        assert before is not None
+        assert before.updated is None
+        assert newest is not None
+        assert newest.updated == datetime.fromtimestamp(clock.now, UTC)
+
     def test_tags_are_in_the_order_of_their_bytes_and_begin_behind_one(
         self, repositories: Repositories, manifest: Callable[..., ManifestRecord]
     ) -> None:

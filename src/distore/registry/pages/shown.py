@@ -135,10 +135,11 @@ class Shown:
         return (usage.tags if usage else 0) + len(shelf) - both
 
     def last_push(self, repository: str, usage: RepositoryUsage | None) -> datetime | None:
-        """When a tag came or moved last; None when it has too many to look."""
-        if usage is not None and usage.tags > _BATCH // 10:
-            return None
-        times = [tag.updated for tag in self._tags(repository, after="", limit=_BATCH // 10) if tag.updated]
+        """When a tag came or moved last."""
+        shelf = {} if self._shelf is None else self._shelf.tags(repository)
+        times = [image.updated for image in islice(shelf.values(), _BATCH)]
+        if usage is not None and usage.updated is not None:
+            times.append(usage.updated)
         return max(times, default=None)
 
     def tags(self, repository: str, *, after: str, wanted: str, by_name: bool) -> Tags:
