@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from distore.errors import NotFound, ReadOnly, Unavailable
@@ -275,6 +275,9 @@ class App:
         from distore.metadata.upkeep import Upkeep
         from distore.registry.compose import Parts, compose
 
+        # Made now: a folder that is missing later is one that was lost.
+        with suppress(ReadOnly), self.content.database.transaction(durable=False):
+            pass
         ways = ExitStack()
         parts = Parts(
             content=self.content,

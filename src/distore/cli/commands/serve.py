@@ -129,10 +129,10 @@ def _work(job: Job, app: App, out: Output, *, debug: bool) -> int:
 def announce(out: Output, addresses: list[str], scheme: str) -> None:
     """Say where it listens."""
     urls = [where if where.startswith("unix:") else f"{scheme}://{where}/" for where in addresses]
+    out.note(f"dist: listening on {', '.join(urls)}")
     if out.as_json:
         out.record("", event="listening", addresses=addresses, urls=urls)
         out.flush()
-    out.note(f"dist: listening on {', '.join(urls)}")
 
 
 def overrides(args: argparse.Namespace) -> dict[str, object]:

@@ -120,24 +120,26 @@ class Supervisor:
         """
         self._configuration = self._read()
         self._listeners: Sequence[socket.socket] = self._open.bind(self._configuration.server.listen)
+        # A signal that comes before somebody listens for it waits.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         self._folder = _folder()
-        wake, woken = socket.socketpair()
-        for end in (wake, woken):
+        self._ends = socket.socketpair()
+        for end in self._ends:
             end.setblocking(False)
         before = {number: signal.signal(number, _ignore) for number in _SIGNALS}
-        self._before, self._wakeup = before, signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
-        self._ends = (wake, woken)
+        wakeup = signal.set_wakeup_fd(self._ends[0].fileno(), warn_on_full_buffer=False)
         try:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             self._spawn_all(self._configuration, self._listeners)
             while self._workers or self._status is None:
-                self._turn(woken)
+                self._turn(self._ends[1])
             return self._status or 0
         finally:
             self._end_all()
-            signal.set_wakeup_fd(self._wakeup)
+            signal.set_wakeup_fd(wakeup)
             for number, handler in before.items():
                 signal.signal(number, handler)
-            for end in (wake, woken):
+            for end in self._ends:
                 end.close()
             self._open.close()
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -172,6 +174,7 @@ class Supervisor:
         again = self._status is not None
         self._status = status if self._status is None else self._status
         self._replace_at = []
+        self._open.close()  # the workers close theirs: who comes now is refused, and not left waiting
         self._notifier.stopping()
         # The first word about an end counts for workers that are still starting, too.
         for worker in self._workers.values():
@@ -303,10 +306,13 @@ class Supervisor:
 
     def _spawn(self, configuration: Configuration, listeners: Sequence[socket.socket]) -> None:
         ours, theirs = socket.socketpair()
+        # Until the child has forgotten our descriptors, no signal of its own may be told to us.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         pid = os.fork()
         if pid == 0:
             ours.close()
             self._be_worker(Job(configuration, listeners, theirs, self._folder))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         theirs.close()
         self._workers[pid] = _Worker(
             pid=pid, control=ours, generation=self._generation, started=time.monotonic()
@@ -321,6 +327,7 @@ class Supervisor:
                 signal.signal(
                     number, signal.SIG_IGN if number in (signal.SIGINT, signal.SIGHUP) else signal.SIG_DFL
                 )
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             for end in self._ends:
                 end.close()
             for worker in self._workers.values():
