@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from contextlib import suppress
 from functools import partial
@@ -10,25 +9,21 @@ from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from distore.content.blobs import FollowedIngester
 from distore.content.store import Manager, Provider, Writer
-from distore.errors import AlreadyExists, DistoreError, NotFound, Unavailable
+from distore.errors import DistoreError, NotFound, Unavailable
+from distore.registry.cachecoming import Coming, Told
 from distore.registry.cachememo import Memo
-from distore.registry.growing import Growth
 from distore.remotes.fetch import Watch, fetch
-from distore.remotes.refkey import ref_key
 from distore.remotes.resolver import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
-    from _typeshed import ReadableBuffer
+    from collections.abc import Callable, Iterable
 
     from distore.content.store import Status
     from distore.oci.digest import Digest
-    from distore.oci.reference import Reference
     from distore.registry.cachecounts import CacheCounts
     from distore.registry.cacheflights import Flights
+    from distore.registry.growing import Growth
     from distore.registry.upstreams import Copy, Upstreams
-    from distore.remotes.resolver import Fetcher, Stream
     from distore.repositories import Repositories
 
 LONGEST: Final = 60.0  # seconds that a client waits for the first word of an upstream
@@ -47,11 +42,6 @@ class Peeking(Protocol):
     def peek(self, ref: str, /) -> int | None:
         """The bytes of an ingest so far, as an open file that the caller closes; None without one."""
         ...
-
-
-@runtime_checkable
-class _InFile(Protocol):
-    def fileno(self) -> int: ...
 
 
 class CachedBlobs:
@@ -88,7 +78,7 @@ class CachedBlobs:
         self._check = check
         self._now = now
         self._guard = threading.Lock()
-        self._coming: dict[Digest, _Coming] = {}
+        self._coming: dict[Digest, Coming] = {}
         self._sizes: Memo[int] = Memo(_SIZES, now=now)
 
     def expect(self, repository: str, children: Iterable[tuple[Digest, int]]) -> None:
@@ -143,7 +133,7 @@ class CachedBlobs:
                 return coming.growth
             if self._repositories.has(copy.repository, digest) and self._has(digest):
                 return None
-            coming = _Coming(self, copy, digest, size=size, proven=proven)
+            coming = Coming(self, copy, digest, size=size, proven=proven)
             self._coming[digest] = coming
             coming.growth.hold()
         try:
@@ -159,7 +149,7 @@ class CachedBlobs:
         for coming in left:
             self._end(coming, Unavailable(f"{coming.name}: the registry is about to end"))
 
-    def _land(self, coming: _Coming) -> None:
+    def _land(self, coming: Coming) -> None:
         failure: DistoreError = Unavailable(f"{coming.name}: it was broken off")
         try:
             self._fetch(coming)
@@ -172,12 +162,12 @@ class CachedBlobs:
         finally:
             self._end(coming, failure)
 
-    def _fetch(self, coming: _Coming) -> None:
+    def _fetch(self, coming: Coming) -> None:
         resolver = self._upstreams.resolver(coming.copy.upstream)
         digest = coming.growth.digest
         fetch(
             coming,
-            _Told(resolver.fetcher(coming.copy.reference), coming, self._counts),
+            Told(resolver.fetcher(coming.copy.reference), coming, self._counts),
             Target(digest=digest, size=coming.growth.size),
             ref=coming.ref,
             retrier=resolver.retrier(first_contact=True),
@@ -186,7 +176,7 @@ class CachedBlobs:
         coming.prove()
         self.offer(coming)
 
-    def offer(self, coming: _Coming, commit: Callable[[], object] = lambda: None) -> None:
+    def offer(self, coming: Coming, commit: Callable[[], object] = lambda: None) -> None:
         """Let every repository that waits for a blob offer it, once ``commit`` has run.
 
         Raises:
@@ -202,7 +192,7 @@ class CachedBlobs:
                 self._repositories.add_blob(repository, digest, size, cached=True)
             coming.offered |= wanted
 
-    def _end(self, coming: _Coming, failure: DistoreError) -> None:
+    def _end(self, coming: Coming, failure: DistoreError) -> None:
         coming.growth.fail(failure)  # nothing, once it is whole
         with self._guard:
             if self._coming.get(coming.growth.digest) is not coming:
@@ -235,162 +225,3 @@ class CachedBlobs:
     def peek(self, ref: str) -> int | None:
         """As ``Peeking.peek``, if the store can."""
         return self._content.peek(ref) if isinstance(self._content, Peeking) else None
-
-
-class _Coming:
-    """One blob on its way: the ingester of its download, which lets others read along."""
-
-    def __init__(self, blobs: CachedBlobs, copy: Copy, digest: Digest, *, size: int | None, proven: bool):
-        self._blobs = blobs
-        self._proven = proven
-        self._peeked = False
-        self.copy = copy
-        self.growth = Growth(digest, size=size)
-        self.ref = ref_key(None, digest)
-        self.wanted = {copy.repository}
-        self.offered: set[str] = set()
-        self.name = f"{copy.reference.name}@{digest}"
-
-    def prove(self) -> None:
-        """Make sure that the upstream has it in this repository."""
-        if not self._proven:
-            self.told(self._blobs.size(self.copy, self.growth.digest))
-
-    def told(self, size: int | None) -> None:
-        """The upstream has it."""
-        self._proven = True
-        if self.growth.size is None:
-            self.growth.size = size
-
-    def writer(self, ref: str, /, *, total: int | None = None, expected: Digest | None = None) -> Writer:
-        return _Copying(self._blobs, self, self._blobs.open(ref, total, expected))
-
-    def follow(
-        self,
-        ref: str,
-        /,
-        *,
-        on_progress: Callable[[Status], None] | None = None,
-        timeout: float | None = None,
-    ) -> Digest | None:
-        self._peeked = False
-        return self._blobs.followed(ref, on_progress, timeout)
-
-    def look(self, status: Status) -> None:
-        """Read along with another process."""
-        self.prove()
-        if not self._peeked and status.offset and (fd := self._blobs.peek(status.ref)) is not None:
-            self.growth.attach(fd)
-            self._peeked = True
-        if self._peeked:
-            self.growth.advance(status.offset)
-
-
-class _Copying:
-    """A Writer that tells what has arrived, and offers the blob as it is committed."""
-
-    def __init__(self, blobs: CachedBlobs, coming: _Coming, inner: Writer) -> None:
-        self._blobs = blobs
-        self._coming = coming
-        self._inner = inner
-        self._growth = coming.growth
-        if isinstance(inner, _InFile):
-            self._growth.attach(os.dup(inner.fileno()))
-        self._growth.advance(inner.offset)
-
-    @property
-    def ref(self) -> str:
-        return self._inner.ref
-
-    @property
-    def offset(self) -> int:
-        return self._inner.offset
-
-    def write(self, data: ReadableBuffer, /) -> int:
-        size = self._inner.write(data)
-        self._growth.advance(self._inner.offset)
-        return size
-
-    def status(self) -> Status:
-        return self._inner.status()
-
-    def digest(self) -> Digest:
-        return self._inner.digest()
-
-    def truncate(self, size: int = 0, /) -> None:
-        self._growth.give_up(size)  # before: nobody may read what is written anew
-        self._inner.truncate(size)
-
-    def commit(
-        self,
-        *,
-        size: int | None = None,
-        expected: Digest | None = None,
-        labels: Mapping[str, str] | None = None,
-    ) -> Digest:
-        digest = self._growth.digest
-
-        def commit() -> None:
-            with suppress(AlreadyExists):  # the bytes were verified all the same
-                self._inner.commit(size=size, expected=expected or digest, labels=labels)
-            self._growth.prove()
-
-        self._blobs.offer(self._coming, commit)
-        return digest
-
-    def close(self) -> None:
-        self._inner.close()
-
-    def __enter__(self) -> _Copying:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-
-class _Told:
-    """A Fetcher whose answers are news."""
-
-    def __init__(self, inner: Fetcher, coming: _Coming, counts: CacheCounts) -> None:
-        self._inner = inner
-        self._coming = coming
-        self._counts = counts
-
-    @property
-    def repository(self) -> Reference:
-        return self._inner.repository
-
-    def open(
-        self, target: Target, /, *, offset: int = 0, end: int | None = None, validator: str | None = None
-    ) -> Stream:
-        stream = self._inner.open(target, offset=offset, end=end, validator=validator)
-        self._coming.told(stream.size)
-        return _Counted(stream, self._counts)
-
-
-class _Counted:
-    """A Stream whose bytes are counted."""
-
-    def __init__(self, inner: Stream, counts: CacheCounts) -> None:
-        self._inner = inner
-        self._counts = counts
-        self.offset = inner.offset
-        self.size = inner.size
-        self.media_type = inner.media_type
-        self.digest = inner.digest
-        self.validator = inner.validator
-        self.source = inner.source
-
-    def read(self, limit: int, /) -> bytes:
-        data = self._inner.read(limit)
-        self._counts.received(len(data))
-        return data
-
-    def close(self) -> None:
-        self._inner.close()
-
-    def __enter__(self) -> _Counted:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
