@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from distore.cli.output import Output
     from distore.config import Config
     from distore.registry.metrics import Metrics
+    from distore.registry.server.configuration import Configuration
     from distore.registry.server.supervisor import Job
     from distore.registry.settings import ServeSettings
 
@@ -55,6 +56,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config", metavar="FILE", help="settings (TOML), see docs/serve.md (default: $DIST_SERVE_CONFIG)"
     )
+    parser.add_argument(
+        "--check-config", action="store_true", help="say who may do what by the settings, and serve nothing"
+    )
     parser.add_argument("--workers", type=flags.count, metavar="N", help="processes that answer (default: 1)")
     parser.add_argument(
         "--grace", metavar="D", help="how long what is under way gets at the end, such as 90s (default: 30s)"
@@ -92,13 +96,34 @@ def run(args: argparse.Namespace, app: App, out: Output) -> None:
         raise Unimplemented("dist serve: needs aiohttp; pip install 'distore[server]' brings it")
     path = args.config or os.environ.get(f"{_VARIABLE}CONFIG") or None
     changed = overrides(args)
+    if args.check_config:
+        tell(read(path, changed), out)
+        return
     supervisor = Supervisor(
-        read=lambda: read(path, changed),
+        read=lambda: _warned(read(path, changed), out),
         work=lambda job: _work(job, app, out, debug=args.debug),
         listening=lambda addresses, tls: announce(out, addresses, "https" if tls else "http"),
         say=out.note,
     )
     out.status = supervisor.run()
+
+
+def tell(configuration: Configuration, out: Output) -> None:
+    """Say what the configuration means."""
+    from distore.registry.gatewords import describe
+
+    for line in describe(configuration.serve.auth):
+        out.record(line, event="auth", rule=line)
+
+
+def _warned(configuration: Configuration, out: Output) -> Configuration:
+    """The same; a line is said when it lets everybody write from afar."""
+    from distore.registry.gatewords import exposed
+
+    hosts = [address.host for address in configuration.server.listen if not address.path]
+    if (warning := exposed(configuration.serve.auth, hosts)) is not None:
+        out.note(f"dist: {warning}")
+    return configuration
 
 
 def _work(job: Job, app: App, out: Output, *, debug: bool) -> int:
