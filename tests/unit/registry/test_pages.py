@@ -469,23 +469,32 @@ def test_a_layer_is_not_shown_as_json(site: Site) -> None:
 
 
 def test_running_ingests_are_shown_and_told_to_the_script(site: Site) -> None:
-    with site.store.writer("upload-secret-name", total=2000) as writer:
+    with site.store.writer("registry/team/app/upload-1", total=2000) as writer:
         writer.write(bytes(500))
 
         page = site.page("/ui/running")
         body = site.ask("/ui/running.json").body
-        hidden = site.page("/ui/running", start="mine/")
-        told = site.ask("/ui/running.json", start="mine/").body
 
-    assert ("progress", {"value": "500", "max": "2000"}) in [
-        (tag, {key: value for key, value in given.items() if key != "aria-label"}) for tag, given in page.tags
-    ]
+    (bar,) = [given for tag, given in page.tags if tag == "progress"]
+    assert bar == {"value": "500", "max": "2000", "aria-label": "Progress of upload team/app"}
     assert isinstance(body, bytes)
-    assert json.loads(body)["running"][0]["offset"] == 500
-    assert "upload-secret-name" in page.text
-    assert "secret-name" not in hidden.text
-    assert isinstance(told, bytes)
-    assert b"secret-name" not in told
+    (told,) = json.loads(body)["running"]
+    assert (told["kind"], told["name"], told["offset"], told["total"]) == ("upload", "team/app", 500, 2000)
+    assert told["active"] is True
+
+
+def test_running_ingests_do_not_tell_what_others_push_and_pull(site: Site) -> None:
+    with site.store.writer("registry/secret/app/upload-1"), site.store.writer("secret thing"):
+        page = site.page("/ui/running", start="mine/")
+        body = site.ask("/ui/running.json", start="mine/").body
+
+        assert "secret/app" in site.page("/ui/running", start="secret/").text
+        assert "secret thing" in site.page("/ui/running").text
+
+    assert "2 ingests" in page.text
+    assert "secret" not in page.text
+    assert isinstance(body, bytes)
+    assert b"secret" not in body
 
 
 def test_tags_of_more_than_a_page_can_sort_come_by_name(site: Site) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from distore.registry.grants import EVERYTHING
 from distore.registry.message import Response
 from distore.registry.pages import links, words
 from distore.registry.pages.markup import Child, Html, el, join
 
 if TYPE_CHECKING:
+    from distore.registry.grants import Grants
     from distore.registry.pages.assets import Assets
 
 # Nothing from elsewhere, nothing inline: what a label smuggles in does not run.
@@ -45,9 +47,9 @@ class Frame:
     def __init__(self, assets: Assets) -> None:
         self._assets = assets
 
-    def response(self, view: View, *, user: str | None) -> Response:
+    def response(self, view: View, grants: Grants) -> Response:
         """The page as an answer."""
-        body = join(_head(view, self._assets), _body(view, user))
+        body = join(_head(view, self._assets), _body(view, grants))
         document = "<!doctype html>\n" + el("html", body, lang="en") + "\n"
         return Response(status=view.status, headers=HEADERS, body=document.encode())
 
@@ -65,32 +67,33 @@ def _head(view: View, assets: Assets) -> Html:
     )
 
 
-def _body(view: View, user: str | None) -> Html:
+def _body(view: View, grants: Grants) -> Html:
     return el(
         "body",
         el("a", "Skip to the content", class_="skip", href="#main"),
-        el("header", el("div", _brand(), _menu(view.here), _search(view.search), class_="bar"), class_="top"),
-        el("main", view.content, id="main", tabindex="-1"),
         el(
-            "footer",
-            el(
-                "p",
-                "Served by ",
-                el("code", "dist serve"),
-                f" to {words.cut(user, 80)}" if user else None,
-                ".",
-            ),
+            "header",
+            el("div", _brand(), _menu(view.here, grants), _search(view.search), class_="bar"),
+            class_="top",
         ),
+        el("main", view.content, id="main", tabindex="-1"),
+        el("footer", el("p", "Served by ", el("code", "dist serve"), _served_to(grants.user), ".")),
         el("div", id="said", role="status", class_="unseen"),
     )
+
+
+def _served_to(user: str | None) -> Html | None:
+    return join(" to ", el("strong", words.cut(user, 80))) if user else None
 
 
 def _brand() -> Html:
     return el("a", el("span", class_="mark", aria_hidden="true"), "dist registry", class_="brand", href="/")
 
 
-def _menu(here: str) -> Html:
-    entries = (("Repositories", links.HOME), ("Running", links.RUNNING))
+def _menu(here: str, grants: Grants) -> Html:
+    entries = [("Repositories", links.HOME), ("Running", links.RUNNING)]
+    if grants.user is None and grants is not EVERYTHING:  # a name may let them see more
+        entries.append(("Log in", links.LOGIN))
     return el(
         "nav",
         el(

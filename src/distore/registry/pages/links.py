@@ -13,6 +13,7 @@ RUNNING: Final = "/ui/running"
 RUNNING_JSON: Final = "/ui/running.json"
 REPOSITORY: Final = "/ui/r/"
 RAW: Final = "/ui/raw/"
+LOGIN: Final = "/login"  # answered by the gate
 STATIC: Final = "/ui/static/"
 
 

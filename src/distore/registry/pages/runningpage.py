@@ -7,38 +7,32 @@ import json
 from typing import TYPE_CHECKING, Final
 
 from distore.errors import DistoreError
+from distore.registry.grants import EVERYTHING, PULL
 from distore.registry.message import Response
 from distore.registry.pages import links, words
 from distore.registry.pages.frame import HEADERS, View, table
 from distore.registry.pages.markup import Child, Html, el, join
+from distore.registry.sessions import PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from distore.content.store import IngestManager, Status
+    from distore.registry.grants import Grants
 
 MAX_INGESTS: Final = 200  # that a page shows
-_KINDS: Final = (
-    ("upload-", "upload"),
-    ("registry/", "upload"),
-    ("cache", "download"),
-    ("layer-", "download"),
-)
+_DOWNLOADS: Final = ("layer-", "config-", "manifest-", "index-", "unknown-")  # remotes/refkey.py
 
 
-def running_page(ingests: IngestManager, *, now: float, names: bool) -> View:
-    """As it is at this moment; the script keeps it up to date.
-
-    Args:
-        names: Also show refs, which tell what repositories others use.
-    """
+def running_page(ingests: IngestManager, *, now: float, grants: Grants) -> View:
+    """As it is at this moment; the script keeps it up to date."""
     found = list(_first(ingests))
     content = join(
         el("h1", "Running"),
         el("p", "Uploads and downloads that are not blobs yet, the ones that wait to be resumed, too."),
         el(
             "section",
-            _table(found, now, names),
+            _table(found, now, grants),
             id="running",
             data_poll=links.RUNNING_JSON,
             aria_label="Running ingests",
@@ -48,13 +42,13 @@ def running_page(ingests: IngestManager, *, now: float, names: bool) -> View:
     return View(title="Running", content=content, here=links.RUNNING)
 
 
-def running_json(ingests: IngestManager, *, now: float, names: bool) -> Response:
+def running_json(ingests: IngestManager, *, now: float, grants: Grants) -> Response:
     """The same for the script."""
     rows = [
         {
             "id": _key(each),
             "kind": _kind(each),
-            "name": _name(each, names),
+            "name": _name(each, grants),
             "offset": each.offset,
             "total": each.total,
             "active": each.owner is not None,
@@ -79,7 +73,7 @@ def _first(ingests: IngestManager) -> Iterable[Status]:
     return sorted(found, key=lambda each: each.started, reverse=True)
 
 
-def _table(found: list[Status], now: float, names: bool) -> Html:
+def _table(found: list[Status], now: float, grants: Grants) -> Html:
     if not found:
         return el("p", "Nothing is running.", class_="empty")
     columns = [
@@ -89,16 +83,16 @@ def _table(found: list[Status], now: float, names: bool) -> Html:
         ("Speed", "number"),
         ("Began", "time"),
     ]
-    rows = [_row(each, now, names) for each in found]
+    rows = [_row(each, now, grants) for each in found]
     return table(words.count(len(found), "ingest"), columns, rows, class_="list running")
 
 
-def _row(each: Status, now: float, names: bool) -> list[Child]:
+def _row(each: Status, now: float, grants: Grants) -> list[Child]:
     done = words.size(each.offset)
     if each.total:
         done += f" of {words.size(each.total)}"
     elapsed = each.updated.timestamp() - each.started.timestamp()
-    name = _name(each, names)
+    name = _name(each, grants)
     label = f"Progress of {_kind(each)} {name}"
     return [
         join(el("span", _kind(each), class_="badge"), " ", el("code", name)),
@@ -118,10 +112,17 @@ def _key(each: Status) -> str:
 
 
 def _kind(each: Status) -> str:
-    return next((kind for start, kind in _KINDS if each.ref.startswith(start)), "ingest")
+    if each.ref.startswith(PREFIX):
+        return "upload"
+    return "download" if each.ref.startswith(_DOWNLOADS) else "ingest"
 
 
-def _name(each: Status, names: bool) -> str:
+def _name(each: Status, grants: Grants) -> str:
+    """The repository, the digest or the ref, whichever says most; nothing that is not for the visitor."""
+    if each.ref.startswith(PREFIX):
+        repository = each.ref.removeprefix(PREFIX).rpartition("/")[0]
+        return words.cut(repository, 255) if grants.may(PULL, repository) else _key(each)
     if each.expected is not None:
         return words.short(each.expected)
-    return words.cut(each.ref, 100) if names else _key(each)
+    # A ref may name what others pull: only where nobody is kept from anything is it shown.
+    return words.cut(each.ref, 100) if grants is EVERYTHING else _key(each)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from distore.content.store import IngestManager, Provider
 from distore.errors import DistoreError
-from distore.registry.grants import EVERYTHING
 from distore.registry.message import Response
 from distore.registry.pages import links, words
 from distore.registry.pages.assets import Assets
@@ -84,17 +83,15 @@ class Pages:
 
     def _answer(self, request: Request) -> Response:
         now = self._now()
-        # Refs name what others push and pull: only where nobody is kept from anything are they shown.
-        names = request.grants is EVERYTHING
         if request.path == links.RUNNING_JSON:
-            return running_json(self._content, now=now, names=names)
+            return running_json(self._content, now=now, grants=request.grants)
         if request.path == links.RUNNING:
-            view = running_page(self._content, now=now, names=names)
+            view = running_page(self._content, now=now, grants=request.grants)
         else:
             view = self._view(request, Shown(self._sources, request.grants), now) or not_found(
                 "There is no such page, or it is not for you to see."
             )
-        return self._frame.response(view, user=request.grants.user)
+        return self._frame.response(view, request.grants)
 
     def _view(self, request: Request, shown: Shown, now: float) -> View | None:
         path = request.path
@@ -134,7 +131,7 @@ class Pages:
             el("p", el("a", "All repositories", href=links.HOME)),
         )
         view = View(title="That did not work", content=content, status=500)
-        return replace(self._frame.response(view, user=request.grants.user), status=500)
+        return replace(self._frame.response(view, request.grants), status=500)
 
 
 def _is_page(path: str) -> bool:
