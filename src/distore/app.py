@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from distore.metadata.leases import Leases
     from distore.metadata.namespaces import Namespaces
     from distore.metadata.repositories import StoredRepositories
+    from distore.metadata.upkeep import Upkeep
     from distore.oci.digest import Digest
     from distore.oci.reference import Reference
     from distore.registry.cachesettings import UpstreamSettings
@@ -150,6 +151,13 @@ class App:
         """The garbage collector of the store."""
         return self.metadata.collector
 
+    @property
+    def upkeep(self) -> Upkeep:
+        """What a registry over the store removes from it."""
+        from distore.metadata.upkeep import Upkeep
+
+        return Upkeep(self.metadata)
+
     def leased(self, purpose: str) -> AbstractContextManager[LocalStore]:
         """The content store, of which everything that is used stays until the block ends.
 
@@ -272,7 +280,6 @@ class App:
         import time
         from contextlib import ExitStack
 
-        from distore.metadata.upkeep import Upkeep
         from distore.registry.compose import Parts, compose
 
         # Made now: a folder that is missing later is one that was lost.
@@ -290,7 +297,7 @@ class App:
             metrics=metrics,
             free=lambda: _free(self.content.root),
             state=self.content.root,
-            upkeep=Upkeep(self.metadata),
+            upkeep=self.upkeep,
         )
         composed = compose(settings, parts)
         with ways:

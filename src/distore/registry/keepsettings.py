@@ -119,6 +119,19 @@ class KeepSettings:
         return settings
 
 
+def read_keep(path: str | None) -> KeepSettings:
+    """The table of a configuration file of ``dist serve``, whatever else is in it.
+
+    Raises:
+        NotFound, InvalidArgument: As the server's own reading.
+    """
+    if path is None:
+        return KeepSettings()
+    from distore.registry.server.configuration import read
+
+    return read(path, {}).serve.keep
+
+
 def _quotas(table: Table) -> tuple[Quota, ...]:
     """Of ``quota = "50G"`` for all repositories together, or of each ``[[keep.quota]]``."""
     if table.is_list("quota"):

@@ -1,4 +1,4 @@
-"""``dist registry explain``: how a registry is reached, and whether it answers."""
+"""``dist registry``: how a registry is reached, and what the rules keep in our own."""
 
 from __future__ import annotations
 
@@ -6,41 +6,125 @@ from typing import TYPE_CHECKING, Final
 
 from distore.cli import flags
 from distore.cli.output import printable
+from distore.errors import InvalidArgument, NotFound
 
 if TYPE_CHECKING:
     import argparse
 
     from distore.app import App
     from distore.cli.output import Output
+    from distore.registry.pruning import Judged
     from distore.remotes.explanation import Explanation
 
-SUMMARY: Final = "show how a registry is reached, and whether it answers"
+SUMMARY: Final = "how a registry is reached; what the rules keep in our own"
 EXAMPLES: Final = (
     "dist registry explain docker.io/library/redis",
     "dist registry explain --offline --json quay.io/team/app",
+    "dist registry prune --config serve.toml --dry-run team/app",
+    "dist registry prune --config serve.toml && dist gc",
 )
+_ENVIRONMENT: Final = "DIST_SERVE_CONFIG"
 
 config = flags.registry_config
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "what", choices=["explain"], help="explain: every host in order, and what decides about it"
+        "what",
+        choices=["explain", "prune"],
+        help="explain: every host in order, and what decides about it. prune: carry out the rules of [keep]"
+        " on the repositories that dist serve offers, now; it may serve meanwhile",
     )
-    parser.add_argument("reference", help="an image or a repository, such as docker.io/library/redis")
-    parser.add_argument("--offline", action="store_true", help="ask nobody, only say what would be done")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="explain: an image or a repository, such as docker.io/library/redis. prune: repositories of"
+        " dist serve (default: all)",
+    )
+    parser.add_argument(
+        "--offline", action="store_true", help="explain: ask nobody, only say what would be done"
+    )
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="prune: settings of dist serve, with the rules (default: $DIST_SERVE_CONFIG)",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="prune: only say what would stay and go, and why"
+    )
     flags.add_registry(parser)
 
 
 def run(args: argparse.Namespace, app: App, out: Output) -> None:
+    for flag, what in (("offline", "explain"), ("config", "prune"), ("dry_run", "prune")):
+        if getattr(args, flag) and args.what != what:
+            raise InvalidArgument(f"registry {args.what}: takes no --{flag.replace('_', '-')}")
+    {"explain": _explain, "prune": _prune}[args.what](args, app, out)
+
+
+def _explain(args: argparse.Namespace, app: App, out: Output) -> None:
     from distore.oci.reference import Reference
 
-    reference = Reference.parse(args.reference, default_tag=None)
+    if len(args.names) != 1:
+        raise InvalidArgument("registry explain: want one image or repository")
+    reference = Reference.parse(args.names[0], default_tag=None)
     for number, one in enumerate(app.explain(reference, live=not args.offline), start=1):
         lines = [f"{number}  {one.url}", *(f"   {name.ljust(12)} {text}" for name, text in _lines(one))]
         out.record("\n".join(lines), **_fields(one))
         if one.error is not None:
             out.status = out.status or one.error.exit_code
+
+
+def _prune(args: argparse.Namespace, app: App, out: Output) -> None:
+    import os
+    import time
+
+    from distore.registry.keepsettings import read_keep
+    from distore.registry.pruning import prune
+
+    settings = read_keep(args.config or os.environ.get(_ENVIRONMENT) or None)
+    if unknown := [name for name in args.names if not app.repositories.exists(name)]:
+        raise NotFound(f"repository {unknown[0]}: not found in {app.content.root}")
+    judged = prune(
+        app.repositories,
+        settings,
+        now=time.time(),
+        names=args.names or None,
+        dry_run=args.dry_run,
+    )
+    tags = manifests = 0
+    for one in judged:
+        going = not one.keep if args.dry_run else one.gone
+        tags += going and one.tag is not None
+        manifests += going and one.tag is None
+        if going or args.dry_run:
+            _show(one, out, dry_run=args.dry_run)
+    blobs = [] if args.names else list(app.upkeep.sweep(grace=settings.grace, dry_run=args.dry_run))
+    verb = "would remove" if args.dry_run else "removed"
+    out.note(
+        f"dist: {verb} {_count(tags, 'tag')}, {_count(manifests, 'manifest')} and"
+        f" {_count(len(blobs), 'blob')} that no manifest names"
+    )
+
+
+def _show(one: Judged, out: Output, *, dry_run: bool) -> None:
+    verb = "keep" if one.keep else "remove" if dry_run else "removed"
+    name = f"{one.repository}:{one.tag}" if one.tag is not None else f"{one.repository}@{one.digest}"
+    out.record(
+        f"{verb.ljust(7)}  {printable(name)}  {printable(one.reason)}",
+        repository=one.repository,
+        tag=one.tag,
+        digest=one.digest,
+        size=one.size,
+        keep=one.keep,
+        removed=one.gone,
+        reason=one.reason,
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _fields(one: Explanation) -> dict[str, object]:
