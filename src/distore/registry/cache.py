@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 _READS: Final = ("GET", "HEAD")
 _ASKS: Final = 32  # small questions to upstreams at once
 _ABSENT: Final = 10_000  # names and digests
+_SOON: Final = 2.0  # seconds within which a failure can still be told by a status
 _DOWN: Final = 5.0  # seconds that an upstream which does not answer is left alone with the same question
 _REFUSED: Final = (NotFound, PermissionDenied, Unauthenticated)
 # What an upstream's failure may be; damage of our own store is none.
@@ -269,7 +270,8 @@ class Cache:
         if growth is None:
             return self._inner.handle(request)
         try:
-            if not growth.begun(LONGEST):
+            # With a size the rest of the wait is the event loop's: this thread is for others, too.
+            if not growth.begun(_SOON) and growth.size is None and not growth.begun(LONGEST):
                 raise Unavailable(f"{copy.reference.name}@{digest}: nothing came for {LONGEST:g} s")
             if growth.failure is not None:
                 raise growth.failure
