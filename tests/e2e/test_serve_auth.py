@@ -283,3 +283,24 @@ def test_tokens_of_one_worker_are_good_for_all(tmp_path: Path) -> None:
 
         assert statuses == {404}
         assert ask(server, "GET", "/v2/secret/x/tags/list", **token).status == 401
+
+
+@pytest.mark.parametrize(
+    ("question", "status", "answer"),
+    [
+        ("bob push bob/x", 0, "yes: bob may pull, push, delete: bob/**"),
+        ("bob push public/x", 16, "no: no rule allows it"),
+        ("anonymous pull public/x", 0, "yes: *, anonymous may pull: public/**"),
+        ("anonymous pull secret/x", 16, "no: no rule allows it"),
+        ("bob write bob/x", 2, ""),
+        ("bob push", 2, ""),
+    ],
+)
+def test_one_question_is_answered_without_serving(
+    tmp_path: Path, question: str, status: int, answer: str
+) -> None:
+    command = [*DIST, "registry", "may", "--config", str(write(tmp_path)), *question.split()]
+
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    assert (ended.returncode, ended.stdout.strip()) == (status, answer)

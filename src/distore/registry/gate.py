@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from distore.registry.bearers import Bearer, Bearers
     from distore.registry.message import Request, Service
     from distore.registry.passwords import Passwords
+    from distore.registry.routes import Target
     from distore.registry.rules import Rules
     from distore.registry.tokenserver import TokenServer
     from distore.registry.watched import Watched
@@ -183,7 +184,7 @@ class Gate:
         if _is_forged(request, shown):
             return errors.refusal(403, errors.DENIED, "a page of another site cannot ask for this")
         if target.repository:
-            refused = self._in_repository(request, shown)
+            refused = self._in_repository(request, target, shown)
         elif request.path.lstrip("/").partition("/")[0] == "v2":
             refused = self._at_root(request, shown)
         else:
@@ -196,8 +197,7 @@ class Gate:
             shown = replace(shown, listing=True)
         return replace(request, grants=shown)
 
-    def _in_repository(self, request: Request, shown: _Shown) -> Response | None:
-        target = target_of(request.path)
+    def _in_repository(self, request: Request, target: Target, shown: _Shown) -> Response | None:
         needed = needed_in(request, target)
         if shown.may(needed.action, target.repository):
             if (

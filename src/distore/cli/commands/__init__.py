@@ -62,7 +62,7 @@ VERBS: Final[Mapping[str, str]] = {
     "login": "check credentials for a registry and keep them",
     "logout": "forget the credentials for a registry",
     "serve": "serve the store as an OCI registry: push, pull, cache, web page",
-    "registry": "show how a registry is reached, and whether it answers",
+    "registry": "how a registry is reached; what the rules of our own keep and allow",
     "completion": "print a shell completion script",
     "version": "print the version",
 }

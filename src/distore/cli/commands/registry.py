@@ -1,4 +1,4 @@
-"""``dist registry``: how a registry is reached, and what the rules keep in our own."""
+"""``dist registry``: how a registry is reached, what the rules keep in our own, and who may do what."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from distore.cli import flags
 from distore.cli.output import printable
-from distore.errors import InvalidArgument, NotFound
+from distore.errors import InvalidArgument, NotFound, PermissionDenied
 
 if TYPE_CHECKING:
     import argparse
@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from distore.registry.pruning import Judged
     from distore.remotes.explanation import Explanation
 
-SUMMARY: Final = "how a registry is reached; what the rules keep in our own"
+SUMMARY: Final = "how a registry is reached; what the rules of our own keep and allow"
 EXAMPLES: Final = (
     "dist registry explain docker.io/library/redis",
     "dist registry explain --offline --json quay.io/team/app",
     "dist registry prune --config serve.toml --dry-run team/app",
     "dist registry prune --config serve.toml && dist gc",
+    "dist registry may --config serve.toml ann push team/app",
+    "dist registry may --config serve.toml anonymous pull team/app",
 )
 _ENVIRONMENT: Final = "DIST_SERVE_CONFIG"
 
@@ -31,16 +33,17 @@ config = flags.registry_config
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "what",
-        choices=["explain", "prune"],
+        choices=["explain", "may", "prune"],
         help="explain: every host in order, and what decides about it. prune: carry out the rules of [keep]"
-        " on the repositories that dist serve offers, now; it may serve meanwhile",
+        " on the repositories that dist serve offers, now; it may serve meanwhile. may: whether the rules of"
+        " [auth] let a user do something, and which one does; fails when they do not",
     )
     parser.add_argument(
         "names",
         nargs="*",
         metavar="NAME",
         help="explain: an image or a repository, such as docker.io/library/redis. prune: repositories of"
-        " dist serve (default: all)",
+        " dist serve (default: all). may: a user or anonymous; pull, push or delete; a repository",
     )
     parser.add_argument(
         "--offline", action="store_true", help="explain: ask nobody, only say what would be done"
@@ -48,7 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config",
         metavar="FILE",
-        help="prune: settings of dist serve, with the rules (default: $DIST_SERVE_CONFIG)",
+        help="prune, may: settings of dist serve, with the rules (default: $DIST_SERVE_CONFIG)",
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="prune: only say what would stay and go, and why"
@@ -57,10 +60,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, app: App, out: Output) -> None:
-    for flag, what in (("offline", "explain"), ("config", "prune"), ("dry_run", "prune")):
-        if getattr(args, flag) and args.what != what:
+    for flag, whats in (("offline", ("explain",)), ("config", ("prune", "may")), ("dry_run", ("prune",))):
+        if getattr(args, flag) and args.what not in whats:
             raise InvalidArgument(f"registry {args.what}: takes no --{flag.replace('_', '-')}")
-    {"explain": _explain, "prune": _prune}[args.what](args, app, out)
+    {"explain": _explain, "may": _may, "prune": _prune}[args.what](args, app, out)
 
 
 def _explain(args: argparse.Namespace, app: App, out: Output) -> None:
@@ -74,6 +77,25 @@ def _explain(args: argparse.Namespace, app: App, out: Output) -> None:
         out.record("\n".join(lines), **_fields(one))
         if one.error is not None:
             out.status = out.status or one.error.exit_code
+
+
+def _may(args: argparse.Namespace, app: App, out: Output) -> None:
+    import os
+
+    from distore.registry.gatewords import decide
+    from distore.registry.rules import ANONYMOUS
+    from distore.registry.server.configuration import read
+
+    path = args.config or os.environ.get(_ENVIRONMENT)
+    if not path or len(args.names) != 3:
+        raise InvalidArgument("registry may: want --config FILE, a user, an action and a repository")
+    user, action, repository = args.names
+    known = None if user == ANONYMOUS else user
+    allowed, why = decide(read(path, {}).serve.auth, user=known, action=action, repository=repository)
+    fields = {"user": known, "action": action, "repository": repository, "allowed": allowed, "rule": why}
+    out.record(f"{'yes' if allowed else 'no'}: {printable(why)}", **fields)
+    if not allowed:
+        out.status = PermissionDenied.exit_code
 
 
 def _prune(args: argparse.Namespace, app: App, out: Output) -> None:
