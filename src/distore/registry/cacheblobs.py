@@ -94,7 +94,7 @@ class CachedBlobs:
             NotFound, Unauthenticated, PermissionDenied, Unavailable: It has none to give.
         """
         work = partial(self._ask_size, copy, digest)
-        return self._asks.wait(("size", copy.repository, digest), work, seconds=LONGEST)
+        return self._asks.wait(copy.upstream, ("size", copy.repository, digest), work, seconds=LONGEST)
 
     def _ask_size(self, copy: Copy, digest: Digest) -> int | None:
         resolver = self._upstreams.resolver(copy.upstream)
@@ -137,7 +137,7 @@ class CachedBlobs:
             self._coming[digest] = coming
             coming.growth.hold()
         try:
-            self._downloads.start((digest, coming), partial(self._land, coming))
+            self._downloads.start(copy.upstream, (digest, coming), partial(self._land, coming))
         except DistoreError as error:
             self._end(coming, error)
         return coming.growth

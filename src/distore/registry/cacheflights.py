@@ -18,35 +18,45 @@ _AGAIN: Final = 0.1  # seconds between two calls of ``abort``
 class Flights:
     """One flight for each key at a time. Safe to use from any thread.
 
+    Flights wait for those of their lane alone: an upstream that is slow holds up no other one.
+
     Args:
-        workers: Flights at once; the others wait for their turn.
+        workers: Flights of a lane at once; the others wait for their turn.
     """
 
     def __init__(self, workers: int, *, name: str) -> None:
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix=name)
+        self._workers = workers
+        self._name = name
+        self._closed = False
+        self._pools: dict[Hashable, ThreadPoolExecutor] = {}
         self._guard = threading.Lock()
         self._open: dict[Hashable, Future[Any]] = {}
 
-    def start(self, key: Hashable, work: Callable[[], T]) -> Future[T]:
-        """The flight of that key that is under way, or else a new one that does ``work``."""
+    def start(self, lane: Hashable, key: Hashable, work: Callable[[], T]) -> Future[T]:
+        """The flight of that key that is under way, or else a new one that does ``work``.
+
+        Raises:
+            Unavailable: It was closed.
+        """
         with self._guard:
             flight = self._open.get(key)
             if flight is not None:
                 return cast("Future[T]", flight)
-            try:
-                flight = self._open[key] = self._pool.submit(work)
-            except RuntimeError as error:  # closed
-                raise Unavailable("the registry is about to end") from error
+            if self._closed:
+                raise Unavailable("the registry is about to end")
+            if lane not in self._pools:
+                self._pools[lane] = ThreadPoolExecutor(self._workers, thread_name_prefix=self._name)
+            flight = self._open[key] = self._pools[lane].submit(work)
         flight.add_done_callback(lambda _: self._ended(key))
         return flight
 
-    def wait(self, key: Hashable, work: Callable[[], T], *, seconds: float) -> T:
+    def wait(self, lane: Hashable, key: Hashable, work: Callable[[], T], *, seconds: float) -> T:
         """What the flight of that key gives, or raises.
 
         Raises:
             Unavailable: It takes longer, and goes on.
         """
-        flight = self.start(key, work)
+        flight = self.start(lane, key, work)
         try:
             return flight.result(seconds)
         except TimeoutError as error:
@@ -68,7 +78,11 @@ class Flights:
         Args:
             abort: Breaks off what they wait for; called until they have ended.
         """
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        with self._guard:
+            self._closed = True
+            pools = list(self._pools.values())
+        for pool in pools:
+            pool.shutdown(wait=False, cancel_futures=True)
         while True:
             with self._guard:
                 left = list(self._open.values())

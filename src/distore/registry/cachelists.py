@@ -67,7 +67,7 @@ class CachedLists:
         told = self._tags.get(copy.repository)
         if told is None:
             work = partial(self._ask_tags, copy)
-            told = self._asks.wait(("tags", copy.repository), work, seconds=LONGEST)
+            told = self._asks.wait(copy.upstream, ("tags", copy.repository), work, seconds=LONGEST)
         names = told
 
         def listed(after: str, limit: int) -> list[str]:
@@ -87,7 +87,9 @@ class CachedLists:
         told = self._referrers.get((copy.repository, subject))
         if told is None:
             work = partial(self._ask_referrers, copy, subject)
-            told = self._asks.wait(("referrers", copy.repository, subject), work, seconds=LONGEST)
+            told = self._asks.wait(
+                copy.upstream, ("referrers", copy.repository, subject), work, seconds=LONGEST
+            )
         theirs, wanted = told, request.query.get(_ARTIFACT_TYPE)
 
         def listed(after: str, limit: int) -> list[Descriptor]:

@@ -86,12 +86,12 @@ class CachedManifests:
             DistoreError: What it says is nonsense.
         """
         work = partial(self._renew, copy, tag)
-        self._asks.wait(("tag", copy.repository, tag), work, seconds=seconds)
+        self._asks.wait(copy.upstream, ("tag", copy.repository, tag), work, seconds=seconds)
 
     def bring(self, copy: Copy, digest: Digest) -> None:
         """Have a manifest; raises as ``renew``."""
         work = partial(self._bring, copy, digest)
-        self._asks.wait(("manifest", copy.repository, digest), work, seconds=LONGEST)
+        self._asks.wait(copy.upstream, ("manifest", copy.repository, digest), work, seconds=LONGEST)
 
     def _renew(self, copy: Copy, name: str) -> None:
         known = self._repositories.tag(copy.repository, name)
@@ -205,7 +205,8 @@ def _foreign(document: Document, content: dict[str, object], media_type: str, na
         return parse(document.data, guess).record(document.digest, len(document.data))
     except InvalidArgument:
         pass
-    if "schemaVersion" not in content or "json" not in media_type:
+    is_document = mediatypes.is_schema1(media_type) or "json" in media_type
+    if "schemaVersion" not in content or not is_document:
         raise FailedPrecondition(f"{name}: the upstream's answer is no manifest")
     try:
         descriptor = Descriptor(media_type=media_type, digest=document.digest, size=len(document.data))

@@ -65,7 +65,7 @@ class CacheSettings:
         offline: Ask no upstream anything.
         push: Repositories below a prefix take pushes, too.
         budget: Bytes of copies to keep, or None for no limit.
-        downloads: Blobs on their way from upstreams at once.
+        downloads: Blobs on their way from each upstream at once.
     """
 
     upstreams: tuple[UpstreamSettings, ...] = ()

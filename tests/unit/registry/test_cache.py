@@ -503,3 +503,46 @@ def test_the_end_of_the_registry_breaks_off_who_waits(store: LocalStore, fake: F
 
     with pytest.raises(DistoreError):
         read(response)
+
+
+def test_an_upstream_that_holds_everybody_up_holds_up_no_other_one(
+    store: LocalStore, fake: FakeRegistry
+) -> None:
+    with FakeRegistry() as other:
+        other.image("library/quick", "1", [b"quick"])
+        settings = CacheSettings(
+            upstreams=(upstream(fake.address, prefix="slow"), upstream(other.address, prefix="quick")),
+            downloads=1,
+        )
+        with running(store, settings) as kit:
+            layers(kit, "slow/library/redis")
+            fake.inject(server.trickle(1), path="/blobs/", times=None)
+            held = [kit.ask(f"slow/library/redis/blobs/{Digest.of(LAYERS[0])}") for _ in range(2)]
+
+            manifest = json.loads(kit.get("quick/library/quick/manifests/1"))
+
+            assert kit.get(f"quick/library/quick/blobs/{manifest['layers'][0]['digest']}") == b"quick"
+            for response in held:
+                response.close()
+
+
+def test_an_image_of_schema_1_is_passed_on(kit: Kit, fake: FakeRegistry) -> None:
+    kind = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+    old = b'{"schemaVersion": 1, "name": "library/redis", "tag": "old", "fsLayers": []}'
+    fake.tag("library/redis", "old", old, kind)
+
+    response = kit.ask("hub/library/redis/manifests/old")
+
+    assert (read(response), response.headers["content-type"]) == (old, kind)
+
+
+def test_a_blob_may_have_a_digest_of_sha512(kit: Kit, fake: FakeRegistry) -> None:
+    digest = Digest.of(LAYERS[0], algorithm="sha512")
+    with fake.store.writer("sha512", expected=digest) as writer:
+        writer.write(LAYERS[0])
+        writer.commit()
+    fake.offer("library/redis", digest)
+
+    assert kit.get(f"hub/library/redis/blobs/{digest}") == LAYERS[0]
+    assert kit.get(f"hub/library/redis/blobs/{digest}") == LAYERS[0]
+    assert len([seen for seen in fake.seen(f"/blobs/{digest}") if not seen.headers.get("range")]) == 1
