@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from distore.registry.message import Response
 
 
+MAX_PASSWORD: Final = 72  # bytes; bcrypt looks at no more
 _EMPTY: Final = base64.b64encode(b":").decode()
 
 
@@ -42,6 +43,18 @@ def is_empty(header: str) -> bool:
     """Whether an Authorization header shows nothing: there is none, or one with an empty pair."""
     kind, _, encoded = header.partition(" ")
     return not header or (kind.lower() == "basic" and encoded.strip() == _EMPTY)
+
+
+def wrong(shown: Credentials) -> str:
+    """What a client is told of a password that is not taken; nothing about who has an account."""
+    if is_usable(shown.password):
+        return "wrong name or password"
+    return f"wrong name or password: a password has 1 to {MAX_PASSWORD} bytes, and no NUL"
+
+
+def is_usable(password: str) -> bool:
+    """Whether bcrypt looks at all of it: it stops at 72 bytes and at NUL."""
+    return 0 < len(password.encode()) <= MAX_PASSWORD and "\0" not in password
 
 
 def refused(service: str, message: str) -> Response:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from distore.errors import DistoreError, Unauthenticated
 from distore.registry import errors
-from distore.registry.basic import Credentials, credentials_of, is_empty, refused, too_many
+from distore.registry.basic import Credentials, credentials_of, is_empty, refused, too_many, wrong
 from distore.registry.grants import PULL
 from distore.registry.message import Response
 from distore.registry.routes import target_of
@@ -158,7 +158,7 @@ class Gate:
         if verdict.wait:
             return too_many("too many wrong passwords; try again later", seconds=verdict.wait)
         if not verdict.right:
-            return self._challenge(request, "wrong name or password")
+            return self._challenge(request, wrong(credentials))
         return _Shown(rules=self._rules(), user=credentials.user)
 
     def _of_bearer(self, request: Request, token: str) -> _Shown | Response:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Final
 import bcrypt
 
 from distore.errors import InvalidArgument
+from distore.registry.basic import is_usable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MAX_FILE: Final = 1024 * 1024  # bytes
-MAX_PASSWORD: Final = 72  # bytes; bcrypt looks at no more
 _MAX_USER: Final = 255  # characters
 _MAX_COST: Final = 17  # as htpasswd; one more doubles the time of a check
 _USUAL_COST: Final = 10  # of the check for a user that is not there, in a file without entries
@@ -67,11 +67,6 @@ class Htpasswd:
         # One check, whoever asks: the time tells nothing about who has an account.
         right = bcrypt.checkpw(given if usable else b"", self.stranger if kept is None else kept)
         return right and usable and kept is not None
-
-
-def is_usable(password: str) -> bool:
-    """Whether bcrypt looks at all of it: it stops at 72 bytes and at NUL."""
-    return 0 < len(password.encode()) <= MAX_PASSWORD and "\0" not in password
 
 
 def _entry(line: str, *, where: str) -> tuple[str, bytes, int]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from distore.errors import Unauthenticated
 from distore.registry import errors
-from distore.registry.basic import refused, too_many
+from distore.registry.basic import refused, too_many, wrong
 from distore.registry.bearers import ACCESS_KIND
 from distore.registry.grants import PULL
 from distore.registry.jwt import Wanted, claims_of, signed
@@ -131,7 +131,7 @@ class TokenServer:
         if verdict.wait:
             raise _Refused(too_many("token: too many wrong passwords", seconds=verdict.wait))
         if not verdict.right:
-            raise _Refused(refused(self._terms.service, "token: wrong name or password"))
+            raise _Refused(refused(self._terms.service, f"token: {wrong(asked.credentials)}"))
         return asked.credentials.user
 
     def _access(self, user: str | None, scopes: Sequence[Access]) -> list[dict[str, object]]:

@@ -147,6 +147,13 @@ def test_wrong_credentials_are_refused_even_where_none_are_needed(
     assert public.challenge("GET", "/v2/public/x/manifests/x", shown).startswith(challenge)
 
 
+def test_a_password_that_bcrypt_would_cut_is_told(gate: Asked) -> None:
+    for shown in (f"ann:{'x' * 73}", f"eve:{'x' * 73}"):
+        for path in (ITEM, "/token"):
+            message = document(gate.ask("GET", path, shown))["errors"][0]["message"]
+            assert message.endswith("wrong name or password: a password has 1 to 72 bytes, and no NUL")
+
+
 def test_the_rules_hold_for_a_token_that_was_given_before(make: Make, tmp_path: Path) -> None:
     rules = tmp_path / "rules.toml"
     rules.write_text('[[rule]]\nrepositories = ["team/x"]\nusers = ["ann"]\n')
