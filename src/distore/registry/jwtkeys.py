@@ -18,7 +18,8 @@ from jwt import PyJWK
 from jwt.exceptions import PyJWTError
 
 from distore._internal import fsops
-from distore.errors import InvalidArgument, PermissionDenied
+from distore._internal.oserrors import translate
+from distore.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -85,7 +86,7 @@ def ensure_secret(path: str, *, random: Callable[[int], bytes]) -> None:
     """Make the file of a secret, for its owner only, unless there is one; all processes find the same.
 
     Raises:
-        PermissionDenied: It cannot be made.
+        DistoreError: It cannot be made.
     """
     if os.path.exists(path):
         return
@@ -105,10 +106,7 @@ def ensure_secret(path: str, *, random: Callable[[int], bytes]) -> None:
             fsops.unlink(beside)
         fsops.sync_directory(os.path.dirname(path) or ".")
     except OSError as error:
-        why = os.strerror(error.errno or 0).lower()
-        raise PermissionDenied(
-            f"{path}: cannot make the secret that signs tokens: {why}; auth.token.key names another file"
-        ) from error
+        raise translate(error, f"secret {path} (auth.token.key names another file)") from error
 
 
 def _private(data: bytes, *, path: str) -> SigningKey:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distore.errors import InvalidArgument, PermissionDenied, Unauthenticated
+from distore.errors import DistoreError, InvalidArgument, Unauthenticated
 from distore.registry.jwt import Wanted, claims_of, signed
 from distore.registry.jwtkeys import SigningKey, ensure_secret, signing_key, verifying_keys
 
@@ -335,5 +335,5 @@ def test_of_two_processes_that_make_the_secret_one_wins(tmp_path: Path) -> None:
 def test_a_secret_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
 
-    with pytest.raises(PermissionDenied, match=r"auth\.token\.key names another file"):
+    with pytest.raises(DistoreError, match=r"auth\.token\.key names another file"):
         ensure_secret(str(tmp_path / "file" / "key"), random=os.urandom)
