@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.interop import registries
 from tests.interop.conftest import DIST, Containerd, program
 from tests.interop.guarded import PASSWORDS, RULES, environment, serving, write_layout, write_users
 
@@ -230,3 +231,26 @@ def test_a_wrong_login_of_our_own_is_told(host: str, run: Run) -> None:
     done = run(DIST, "login", "--plain-http", "-u", "ann", "--password-stdin", host, typed="no", check=False)
 
     assert done.returncode != 0
+
+
+def test_a_token_server_that_others_use_is_believed_as_well(
+    tmp_path: Path, layout: Path, run: Run, home: Path
+) -> None:
+    text = (TLS / "server.pem").read_text()
+    begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----\n"
+    (tmp_path / "keys.pem").write_text(begin + text.partition(begin)[2].partition(end)[0] + end)
+    creds = f"{registries.USER}:{registries.PASSWORD}"
+    with registries.token_server() as realm:
+        token = f'realm = "{realm}"\nissuer = "{registries.SERVICE}"\nservice = "{registries.SERVICE}"\n'
+        settings = f'[auth.token]\n{token}keys = ["keys.pem"]\nalgorithms = ["ES256"]\n'
+        with serving(tmp_path, settings) as host:
+            image = f"docker://{host}/team/app:1"
+            push = ["skopeo", "copy", "--dest-tls-verify=false", f"oci:{layout}:latest", image]
+            refused = run(*push, "--dest-creds", "eve:x", check=False)
+            run(*push, "--dest-creds", creds)
+            run("skopeo", "inspect", "--tls-verify=false", "--creds", creds, image)
+
+            anonymous = run("skopeo", "inspect", "--tls-verify=false", image, check=False)
+
+    assert refused.returncode != 0
+    assert anonymous.returncode != 0
