@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from distore.errors import DistoreError
+from distore.errors import DistoreError, InvalidArgument, NotFound
+from distore.oci.digest import Digest
 from distore.registry import errors
 from distore.registry.routes import target_of
 
 if TYPE_CHECKING:
+    from distore.content.store import Manager
     from distore.registry.message import Body, Request, Response, Service
     from distore.registry.room import Room
+    from distore.repositories import Repositories
 
 _LOOK: Final = 32 * 1024 * 1024  # bytes taken between two looks at the room that is left
 _WRITES: Final = frozenset(
@@ -21,11 +24,17 @@ _MAX_LENGTH: Final = 1 << 62
 
 
 class Admission:
-    """A Service in front of one that takes pushes."""
+    """A Service in front of one that takes pushes.
 
-    def __init__(self, inner: Service, room: Room) -> None:
+    Args:
+        content: Knows how large what is mounted is.
+    """
+
+    def __init__(self, inner: Service, room: Room, *, content: Manager, repositories: Repositories) -> None:
         self._inner = inner
         self._room = room
+        self._content = content
+        self._repositories = repositories
 
     def handle(self, request: Request, /) -> Response:
         """Answer, unless it brings what there is no room for."""
@@ -39,6 +48,8 @@ class Admission:
             return self._inner.handle(request)  # every byte of it was let in before
         try:
             left = self._room.check(target.repository, length or 0)
+            if "mount" in request.query and target.kind == "uploads":
+                self._check_mount(target.repository, request.query["mount"])
         except DistoreError as error:
             return errors.response_for(error)
         metered = _Metered(request.body, self._room, target.repository, left=left)
@@ -50,6 +61,16 @@ class Admission:
     def quick(self, request: Request, /) -> Response | None:
         """What needs no look at the room."""
         return self._inner.quick(request) if request.method in ("GET", "HEAD") else None
+
+    def _check_mount(self, repository: str, text: str) -> None:
+        """Of a blob that is here somewhere; what is not becomes an upload, which is looked at as it comes."""
+        try:
+            digest = Digest(text)
+            size = self._content.info(digest).size
+        except (InvalidArgument, NotFound):
+            return
+        if not self._repositories.has(repository, digest):
+            self._room.check_mount(repository, size, self._repositories.owners(digest))
 
 
 class _Metered:

@@ -92,7 +92,7 @@ def compose(settings: ServeSettings, parts: Parts) -> Composed:
         )
     if parts.upkeep is not None:  # there is a store to keep house in
         keeping.housekeeper.start()
-    service, close = Admission(service, keeping.room), in_turn(keeping.housekeeper.close, close)
+    service, close = _admission(service, keeping.room, parts), in_turn(keeping.housekeeper.close, close)
     if settings.auth.enabled:
         from distore.registry.gatesetup import GateParts, gate_of  # loads cryptography
 
@@ -101,6 +101,10 @@ def compose(settings: ServeSettings, parts: Parts) -> Composed:
         names = caching.names
         service = Naming(service, upstreams, parts.repositories, names=names, now=parts.now)
     return Composed(service, close)
+
+
+def _admission(service: Service, room: Room, parts: Parts) -> Admission:
+    return Admission(service, room, content=parts.content, repositories=parts.repositories)
 
 
 def keeping_of(settings: ServeSettings, parts: Parts, registry: PushRegistry) -> Keeping:

@@ -9,7 +9,7 @@ from distore.errors import DiskFull, PermissionDenied
 from distore.registry.patterns import EVERY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from distore.registry.keepsettings import KeepSettings, Quota
     from distore.repositories import Repositories
@@ -85,6 +85,17 @@ class Room:
         for ledger in self._about(repository):
             left = min(left, ledger.check(size))
         return left
+
+    def check_mount(self, repository: str, size: int, owners: Collection[str]) -> None:
+        """Refuse a blob that other repositories have, where it does not count already.
+
+        Raises:
+            DiskFull, PermissionDenied: As ``check``.
+        """
+        self.check_disk()
+        for ledger in self._about(repository):
+            counted = any(ledger.quota.repositories.match(owner) for owner in owners)
+            ledger.check(0 if counted else size)
 
     def note(self, repository: str, size: int) -> None:
         """Bytes have come for a repository, in a request that is still at work."""

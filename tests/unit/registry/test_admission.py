@@ -47,7 +47,7 @@ class World:
         )
         self.store = MemoryStore()
         self.registry = PushRegistry(self.store, self.repositories)
-        self.service = Admission(self.registry, self.room)
+        self.service = Admission(self.registry, self.room, content=self.store, repositories=self.repositories)
 
     def ask(
         self, method: str, path: str, data: bytes = b"", headers: Mapping[str, str] | None = None
@@ -177,6 +177,22 @@ def test_what_came_and_was_not_kept_counts_no_longer(world: World) -> None:
     world.clock += 2
 
     assert world.push("team/a", b"y" * 900).status == 201
+
+
+def test_a_mount_counts_where_it_brings_bytes(world: World) -> None:
+    data, digest = b"x" * 900, Digest.of(b"x" * 900)
+    assert world.push("other/a", data).status == 201
+    assert world.push("team/a", b"y" * 200).status == 201
+    world.clock += 2
+
+    refused = world.ask("POST", f"/v2/team/b/blobs/uploads/?mount={digest}&from=other/a")
+
+    assert (refused.status, code(refused)) == (403, "DENIED")
+    assert message(refused).endswith("this needs 900 B")
+    # What the quota counts already may be offered by another of its repositories.
+    inside = world.ask("POST", f"/v2/team/b/blobs/uploads/?mount={Digest.of(b'y' * 200)}&from=team/a")
+    assert inside.status == 201
+    assert world.ask("POST", "/v2/team/b/blobs/uploads/?mount=nonsense").status == 202
 
 
 def test_every_quota_must_have_room() -> None:
