@@ -51,7 +51,7 @@ _MANY_CHILDREN: Final = (
 _TAG: Final = f"SELECT {TAG} FROM repository_tags WHERE {_HERE} AND name = ?"  # noqa: S608
 _TAGS: Final = f"SELECT {TAG} FROM repository_tags WHERE {_HERE} AND name > ? ORDER BY name LIMIT ?"  # noqa: S608
 _REFERRERS: Final = (
-    f"SELECT {MANIFEST} FROM repository_manifests"  # noqa: S608
+    f"SELECT {MANIFEST} FROM repository_manifests INDEXED BY repository_referrers"  # noqa: S608
     f" WHERE {_HERE} AND subject = ? AND digest > ? AND (? IS NULL OR artifact_type = ?)"
     " ORDER BY digest LIMIT ?"
 )
@@ -68,7 +68,7 @@ _SIZE: Final = (
 )
 _SIZE_OF: Final = (
     "SELECT coalesce(sum(size), 0) FROM (SELECT max(size) AS size FROM repository_blobs"
-    " WHERE namespace = ? AND repository IN (SELECT value FROM json_each(?)) GROUP BY digest)"
+    " WHERE namespace = ? AND repository IN (SELECT value FROM json_each(?)) GROUP BY +digest)"
 )
 _OWNERS: Final = (
     "SELECT repository FROM repository_blobs WHERE namespace = ? AND digest = ? ORDER BY repository"
