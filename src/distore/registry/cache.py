@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 _READS: Final = ("GET", "HEAD")
 _ASKS: Final = 32  # small questions to upstreams at once
 _ABSENT: Final = 10_000  # names and digests
+_LEFT: Final = 86400.0  # seconds that what came of a download is kept for another try
+_LEFT_IN_NEED: Final = 3600.0  # the same, when the disk is full
 _SOON: Final = 2.0  # seconds within which a failure can still be told by a status
 _DOWN: Final = 5.0  # seconds that an upstream which does not answer is left alone with the same question
 _REFUSED: Final = (NotFound, PermissionDenied, Unauthenticated)
@@ -109,6 +111,9 @@ class Cache:
         self._manifests = CachedManifests(
             parts.content, parts.repositories, parts.upstreams, self._blobs, asks=self._asks, now=parts.now
         )
+        parts.metrics.gauge(
+            "distore_cache_downloads", "Blobs on their way from upstreams", self._blobs.coming
+        )
         self._lists = CachedLists(parts.repositories, parts.upstreams, asks=self._asks, now=parts.now)
 
     def close(self) -> None:
@@ -118,8 +123,10 @@ class Cache:
         self._asks.close(self._upstreams.abort)
 
     def evict(self, *, short: int = 0) -> int:
-        """Give up copies that are over the budget, and ``short`` bytes of others; bytes that went."""
+        """Give up copies that are over the budget, ``short`` bytes of others, and what came of downloads
+        that nobody goes on with; bytes that went."""
         went = evict(self._repositories, now=self._parts.now(), budget=self._settings.budget, short=short)
+        went += self._blobs.drop_leftovers(_LEFT if not short else _LEFT_IN_NEED)
         self._counts.evicted(went)
         return went
 

@@ -8,9 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from distore.content.blobs import FollowedIngester
-from distore.content.store import Manager, Provider, Writer
-from distore.errors import DistoreError, NotFound, Unavailable
-from distore.registry.cachecoming import Coming, Told
+from distore.content.store import IngestManager, Manager, Provider, Writer
+from distore.errors import DistoreError, Locked, NotFound, Unavailable
+from distore.registry.cachecoming import PREFIX, Coming, Told
 from distore.registry.cachememo import Memo
 from distore.remotes.fetch import Watch, fetch
 from distore.remotes.resolver import Target
@@ -31,7 +31,7 @@ _SIZES: Final = 50_000  # blobs that a manifest told the size of
 _TOLD: Final = 3600.0  # seconds that this is remembered
 
 
-class CacheStore(Provider, Manager, FollowedIngester[Writer], Protocol):
+class CacheStore(Provider, Manager, IngestManager, FollowedIngester[Writer], Protocol):
     """What a cache needs of a content store."""
 
 
@@ -141,6 +141,20 @@ class CachedBlobs:
         except DistoreError as error:
             self._end(coming, error)
         return coming.growth
+
+    def coming(self) -> int:
+        """How many blobs are on their way."""
+        return len(self._coming)
+
+    def drop_leftovers(self, older_than: float) -> int:
+        """Give up what came of blobs that nobody has asked for again for so many seconds; bytes."""
+        dropped = 0
+        for status in list(self._content.statuses(f'ref~="^{PREFIX}"')):
+            if status.owner is None and self._now() - status.updated.timestamp() >= older_than:
+                with suppress(Locked, NotFound):  # somebody took it up or ended it since
+                    self._content.abort(status.ref)
+                    dropped += status.offset
+        return dropped
 
     def close(self) -> None:
         """Whoever waits for what will not come any more hears so."""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from distore.errors import AlreadyExists
 from distore.registry.growing import Growth
-from distore.remotes.refkey import ref_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,6 +21,9 @@ if TYPE_CHECKING:
     from distore.registry.cachecounts import CacheCounts
     from distore.registry.upstreams import Copy
     from distore.remotes.resolver import Fetcher, Stream, Target
+
+
+PREFIX: Final = "cache-"  # of the ingests, so that those that nobody goes on with can be told
 
 
 @runtime_checkable
@@ -38,7 +40,7 @@ class Coming:
         self._peeked = False
         self.copy = copy
         self.growth = Growth(digest, size=size)
-        self.ref = ref_key(None, digest)
+        self.ref = PREFIX + digest
         self.wanted = {copy.repository}
         self.offered: set[str] = set()
         self.name = f"{copy.reference.name}@{digest}"

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from distore.content.blobs import open_writer
-from distore.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from distore.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from distore.oci import mediatypes
 from distore.oci.descriptor import Descriptor
 from distore.oci.digest import Digest
@@ -23,6 +23,7 @@ from distore.repositories import ManifestRecord
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from distore.oci.reference import Reference
     from distore.registry.cacheblobs import CachedBlobs, CacheStore
     from distore.registry.cacheflights import Flights
     from distore.registry.upstreams import Copy, Upstreams
@@ -67,10 +68,9 @@ class CachedManifests:
 
     def check(self, copy: Copy, tag: Tag) -> bool:
         """``is_fresh``, as far as anybody knows; and whatever was pushed here is."""
-        if tag.checked is None:
-            return True
-        until = tag.checked.timestamp() + copy.upstream.tags_fresh
-        if until <= self._now():
+        now, fresh = self._now(), copy.upstream.tags_fresh
+        until = (now if tag.checked is None else tag.checked.timestamp()) + fresh
+        if tag.checked is not None and until <= now:
             return False
         self._fresh.put((copy.repository, tag.name), True, until=until)
         return True
@@ -97,37 +97,43 @@ class CachedManifests:
         known = self._repositories.tag(copy.repository, name)
         if known is not None and self.check(copy, known):
             return  # by another one since
-        resolver = self._upstreams.resolver(copy.upstream)
-        reference = replace(copy.reference, tag=name)
-        retrier = resolver.retrier(first_contact=True)
-        try:
-            if known is None:
-                fetcher = resolver.fetcher(reference)
-                self._keep(copy, fetch_document(fetcher, Target(tag=name), retrier=retrier), tag=name)
-            else:
-                self._compare(copy, known, retrier.run(lambda: resolver.resolve(reference)))
-        except NotFound:
-            if known is not None:
-                self._repositories.untag(copy.repository, name)
-            raise
+        if known is None:
+            resolver = self._upstreams.resolver(copy.upstream)
+            retrier = resolver.retrier(first_contact=True)
+            document = fetch_document(resolver.fetcher(copy.reference), Target(tag=name), retrier=retrier)
+            self._keep(copy, document, tag=name)
+        else:
+            self._compare(copy, known)
         until = self._now() + copy.upstream.tags_fresh
         self._fresh.put((copy.repository, name), True, until=until)
 
-    def _compare(self, copy: Copy, known: Tag, told: Descriptor) -> None:
+    def _compare(self, copy: Copy, known: Tag) -> None:
+        """Whether a tag is as it was; if not, what it names now."""
+        try:
+            told = self._told(replace(copy.reference, tag=known.name), copy)
+        except NotFound:
+            self._repositories.untag(copy.repository, known.name)
+            raise
         if told.digest == known.descriptor.digest:
             self._repositories.note_checked(copy.repository, known.name, self._now())
             return
-        self._fetch(copy, told, tag=known.name)
+        try:
+            self._fetch(copy, told, tag=known.name)
+        except NotFound as error:  # of what it has just named: that is no word about the tag
+            raise Unavailable(str(error)) from error
+
+    def _told(self, reference: Reference, copy: Copy) -> Descriptor:
+        """What the upstream says, by HEAD."""
+        resolver = self._upstreams.resolver(copy.upstream)
+        retrier = resolver.retrier(first_contact=True)
+        return retrier.run(lambda: resolver.resolve(reference))
 
     def _bring(self, copy: Copy, digest: Digest) -> None:
         media_type = self._types.get((copy.repository, digest))
         if media_type is not None:
             self._fetch(copy, Descriptor(media_type=media_type, digest=digest, size=0), has_size=False)
             return
-        resolver = self._upstreams.resolver(copy.upstream)
-        reference = replace(copy.reference, digest=digest)
-        retrier = resolver.retrier(first_contact=True)
-        self._fetch(copy, retrier.run(lambda: resolver.resolve(reference)))
+        self._fetch(copy, self._told(replace(copy.reference, digest=digest), copy))
 
     def _fetch(self, copy: Copy, told: Descriptor, *, tag: str | None = None, has_size: bool = True) -> None:
         resolver = self._upstreams.resolver(copy.upstream)

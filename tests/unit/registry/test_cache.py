@@ -6,10 +6,13 @@ import json
 import random
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from tests.unit.registry.cachekit import Kit, read, running, upstream
+from tests.unit.registry.cachekit import Clock, Kit, read, running, upstream
 
+from distore.app import App
+from distore.config import Config
 from distore.content.local.store import LocalStore
 from distore.errors import DistoreError
 from distore.oci.digest import Digest
@@ -36,9 +39,11 @@ def settings(fake: FakeRegistry) -> CacheSettings:
 
 
 @pytest.fixture
-def kit(store: LocalStore, settings: CacheSettings) -> Iterator[Kit]:
-    with running(store, settings) as kit:
+def kit(tmp_path: Path, settings: CacheSettings) -> Iterator[Kit]:
+    app = App(Config(root=str(tmp_path / "served")))
+    with running(app.content, settings, repositories=app.repositories, clock=Clock.real()) as kit:
         yield kit
+    app.close()
 
 
 def layers(kit: Kit, repository: str = "hub/library/redis") -> list[Digest]:
@@ -146,7 +151,7 @@ def test_a_client_that_goes_away_ends_no_download(kit: Kit, fake: FakeRegistry) 
 
 def test_a_fresh_tag_is_served_without_asking(kit: Kit, fake: FakeRegistry) -> None:
     kit.get("hub/library/redis/manifests/7")
-    kit.clock.now += 59
+    kit.clock.now += 45
     kit.get("hub/library/redis/manifests/7")
 
     assert len(fake.seen("/manifests/")) == 1
@@ -154,7 +159,7 @@ def test_a_fresh_tag_is_served_without_asking(kit: Kit, fake: FakeRegistry) -> N
 
 def test_a_tag_that_is_not_fresh_is_asked_for_by_head(kit: Kit, fake: FakeRegistry) -> None:
     kit.get("hub/library/redis/manifests/7")
-    kit.clock.now += 61
+    kit.clock.now += 75
     kit.get("hub/library/redis/manifests/7")
 
     assert [request.method for request in fake.seen("/manifests/")] == ["GET", "HEAD"]
@@ -163,7 +168,7 @@ def test_a_tag_that_is_not_fresh_is_asked_for_by_head(kit: Kit, fake: FakeRegist
 def test_a_tag_that_moved_moves_here_too(kit: Kit, fake: FakeRegistry) -> None:
     old = kit.get("hub/library/redis/manifests/7")
     fake.image("library/redis", "7", [b"newer"])
-    kit.clock.now += 61
+    kit.clock.now += 75
 
     new = kit.get("hub/library/redis/manifests/7")
 
@@ -177,7 +182,7 @@ def test_a_known_tag_is_served_when_the_upstream_does_not_answer(
 ) -> None:
     known = kit.get("hub/library/redis/manifests/7")
     fake.inject(server.refuse(status, retry_after="600"), times=None)
-    kit.clock.now += 61
+    kit.clock.now += 75
 
     response = kit.ask("hub/library/redis/manifests/7")
 
@@ -194,7 +199,7 @@ def test_without_stale_a_tag_is_not_served_when_the_upstream_does_not_answer(
     with running(store, settings) as kit:
         kit.get("hub/library/redis/manifests/7")
         fake.inject(server.refuse(503, retry_after="600"), times=None)
-        kit.clock.now += 61
+        kit.clock.now += 75
 
         assert kit.ask("hub/library/redis/manifests/7").status == 503
 
@@ -213,7 +218,7 @@ def test_what_the_upstream_does_not_have_is_not_asked_for_again(kit: Kit, fake: 
 def test_a_tag_that_the_upstream_has_lost_is_lost_here(kit: Kit, fake: FakeRegistry) -> None:
     kit.get("hub/library/redis/manifests/7")
     del fake.repositories["library/redis"]["7"]
-    kit.clock.now += 61
+    kit.clock.now += 75
 
     assert kit.ask("hub/library/redis/manifests/7").status == 404
 
@@ -384,7 +389,7 @@ def test_a_known_tag_waits_no_longer_than_its_patience(store: LocalStore, fake: 
     with running(store, settings) as kit:
         known = kit.get("hub/library/redis/manifests/7")
         fake.inject(server.throttled(100), times=None)
-        kit.clock.now += 61
+        kit.clock.now += 75
 
         first = kit.ask("hub/library/redis/manifests/7")
         second = kit.ask("hub/library/redis/manifests/7")
@@ -396,7 +401,7 @@ def test_a_known_tag_waits_no_longer_than_its_patience(store: LocalStore, fake: 
 def test_an_upstream_that_is_gone_is_no_end_of_what_is_known(kit: Kit, fake: FakeRegistry) -> None:
     known = kit.get("hub/library/redis/manifests/7")
     fake.stop()
-    kit.clock.now += 61
+    kit.clock.now += 75
 
     stale = kit.ask("hub/library/redis/manifests/7")
     unknown = kit.ask("hub/library/redis/manifests/8")
@@ -546,3 +551,32 @@ def test_a_blob_may_have_a_digest_of_sha512(kit: Kit, fake: FakeRegistry) -> Non
     assert kit.get(f"hub/library/redis/blobs/{digest}") == LAYERS[0]
     assert kit.get(f"hub/library/redis/blobs/{digest}") == LAYERS[0]
     assert len([seen for seen in fake.seen(f"/blobs/{digest}") if not seen.headers.get("range")]) == 1
+
+
+def test_a_tag_stays_when_the_upstream_lacks_what_it_says_the_tag_names(kit: Kit, fake: FakeRegistry) -> None:
+    known = kit.get("hub/library/redis/manifests/7")
+    moved = fake.image("library/redis", "7", [b"newer"])
+    fake.inject(server.refuse(404), path=f"/{moved.digest}", times=None)
+    kit.clock.now += 75
+
+    response = kit.ask("hub/library/redis/manifests/7")
+
+    assert read(response) == known
+    assert "warning" in response.headers
+
+
+def test_what_came_of_a_download_is_given_up_after_a_day(kit: Kit, fake: FakeRegistry) -> None:
+    digest = Digest.of(LAYERS[0])
+    layers(kit)
+    fake.inject(server.drop_at(1 << 20), path=f"/blobs/{digest}", times=1)
+    fake.inject(server.refuse(503, retry_after="600"), path=f"/blobs/{digest}", times=None)
+    kit.ask(f"hub/library/redis/blobs/{digest}").close()
+    kit.cache.settle()
+
+    kit.cache.evict()
+    before = [status.offset for status in kit.store.statuses()]
+    kit.clock.now += 90_000
+    kit.cache.evict()
+
+    assert before == [1 << 20]
+    assert list(kit.store.statuses()) == []
