@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from distore.registry.cachememo import Memo
 from distore.registry.jwt import MAX_TOKEN, claims_of
@@ -21,7 +21,6 @@ ACCESS_KIND: Final = "JWT"
 _MOST: Final = 10_000  # tokens that are remembered
 _MAX_USER: Final = 255  # characters
 _MAX_ENTRIES: Final = 1000  # in the claim "access"
-_LONGEST: Final = 60.0  # seconds that a token is remembered: keys may be taken away
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +30,13 @@ class Bearer:
     user: str | None
     access: Mapping[str, frozenset[str]]
     catalog: bool
+
+
+class _Proved(NamedTuple):
+    """``keys``: those that there were when one of them proved it."""
+
+    bearer: Bearer
+    keys: tuple[VerifyingKey, ...]
 
 
 class Bearers:
@@ -47,11 +53,14 @@ class Bearers:
         self._keys = keys
         self._wanted = wanted
         self._now = now
-        self._known: Memo[Bearer] = Memo(_MOST, now=now)
+        self._known: Memo[_Proved] = Memo(_MOST, now=now)
 
     def at_hand(self, token: str) -> Bearer | None:
         """Of a token that was good a while ago and still is; waits for nothing."""
-        return self._known.get(_mark(token)) if len(token) <= MAX_TOKEN else None
+        known = self._known.get(_mark(token)) if len(token) <= MAX_TOKEN else None
+        # Keys that are taken away take along what they proved.
+        same = known is not None and _are_same(known.keys, self._keys())
+        return known.bearer if known is not None and same else None
 
     def check(self, token: str) -> Bearer:
         """Of any token.
@@ -63,11 +72,16 @@ class Bearers:
         if known is not None:
             return known
         now = self._now()
-        claims = claims_of(token, self._keys(), self._wanted, now=now)
+        keys = self._keys()
+        claims = claims_of(token, keys, self._wanted, now=now)
         bearer = _bearer(claims)
-        until = min(float(claims["exp"]) + self._wanted.leeway, now + _LONGEST)
-        self._known.put(_mark(token), bearer, until=until)
+        until = float(claims["exp"]) + self._wanted.leeway
+        self._known.put(_mark(token), _Proved(bearer, tuple(keys)), until=until)
         return bearer
+
+
+def _are_same(some: Sequence[VerifyingKey], others: Sequence[VerifyingKey]) -> bool:
+    return len(some) == len(others) and all(one is other for one, other in zip(some, others, strict=True))
 
 
 def _mark(token: str) -> bytes:

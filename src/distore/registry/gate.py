@@ -238,13 +238,19 @@ class Gate:
         passwords = self._means.passwords
         if request.path == LOGIN_PATH and passwords is not None:
             if shown.is_nobody:
-                return refused(self._means.service, "log in first")
+                return self._asked(request)
             return Response(status=303, headers={"location": "/", "cache-control": "no-store"})
         if not shown.is_nobody or self._is_open:
             return None
-        if passwords is None:
-            return self._challenge(request, "log in first")
-        return refused(self._means.service, "log in first")
+        return self._challenge(request, "log in first") if passwords is None else self._asked(request)
+
+    def _asked(self, request: Request) -> Response:
+        """The question that browsers understand, and what they show to somebody who does not answer it."""
+        asked = refused(self._means.service, "log in first")
+        if "text/html" not in request.headers.get("accept", ""):
+            return asked
+        headers = {**asked.headers, "content-type": "text/plain; charset=utf-8", "cache-control": "no-store"}
+        return replace(asked, headers=headers, body=b"This registry shows nothing without a login.\n")
 
     @property
     def _has_logins(self) -> bool:

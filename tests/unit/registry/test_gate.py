@@ -283,6 +283,13 @@ def test_a_browser_is_asked_for_a_name_and_a_password(gate: Asked, public: Asked
     assert (answer.status, answer.headers["location"]) == (303, "/")
 
 
+def test_a_browser_that_is_not_answered_shows_a_line_for_people(gate: Asked) -> None:
+    answer = gate.ask("GET", "/", accept="text/html,*/*")
+
+    assert (answer.status, answer.headers["content-type"]) == (401, "text/plain; charset=utf-8")
+    assert answer.body == b"This registry shows nothing without a login.\n"
+
+
 @pytest.mark.parametrize(
     ("site", "status"), [("cross-site", 403), ("same-site", 403), ("same-origin", 200), ("none", 200)]
 )
@@ -404,6 +411,7 @@ def test_a_secret_is_made_once_and_shared(make: Make, tmp_path: Path) -> None:
 
 def test_a_secret_that_is_replaced_ends_what_it_signed(gate: Asked, tmp_path: Path) -> None:
     token = gate.token("ann", PUSH)
+    assert gate.ask("GET", ITEM, token).status == 200
 
     os.unlink(tmp_path / "serve.key")
     (tmp_path / "serve.key").write_text("x" * 40)
