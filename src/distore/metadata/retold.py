@@ -39,6 +39,13 @@ WHERE NOT EXISTS (SELECT 1 FROM temp.kept AS k WHERE k.namespace = s.namespace A
 _SNAPSHOTS: Final = (
     "INSERT INTO lease_resources SELECT namespace, ?, 'snapshots/' || snapshotter, key FROM snapshots"
 )
+# What must be there beside what is, as a push makes both at once.
+_REPOSITORIES: Final = (
+    "INSERT OR IGNORE INTO repository_blobs SELECT namespace, repository, digest, size, :now"
+    " FROM repository_manifests",
+    "INSERT OR IGNORE INTO repositories SELECT DISTINCT namespace, repository, 'pushed', :now"
+    " FROM repository_blobs",
+)
 _SEEN: Final = f"""
 CREATE TEMP TABLE seen (namespace TEXT, digest TEXT, PRIMARY KEY (namespace, digest)) WITHOUT ROWID;
 CREATE TEMP TABLE kept (namespace TEXT, digest TEXT, PRIMARY KEY (namespace, digest)) WITHOUT ROWID;
@@ -83,6 +90,8 @@ def tell(
         if names and isinstance(document, Index):
             told.names += names.take(document.manifests)
     if partial:
+        for statement in _REPOSITORIES:
+            connection.execute(statement, {"now": now})
         told.held = _hold(connection, lease, now)
         told.lease = lease if told.held else None
     for table in ("present", *(("seen", "kept") if partial else ())):

@@ -8,6 +8,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from tests.unit.metadata.repository_world import World
 
 from distore.content import blobs
 from distore.content.local.store import LocalStore
@@ -111,6 +112,29 @@ def test_records_come_back_and_the_damaged_file_is_kept(store: LocalStore) -> No
     assert again.records.damage() is None
     again.close()
     assert sorted(files(again)) == ["dist.db", kept.name]
+
+
+def test_what_repositories_offer_comes_back_whole_where_some_of_its_rows_are_lost(store: LocalStore) -> None:
+    world = World(store)
+    manifest, layer = world.image("it", "v1")
+    world.metadata.close()
+    with store.database.transaction() as connection:
+        connection.execute("DELETE FROM repositories")
+        connection.execute("DELETE FROM repository_blobs WHERE digest = ?", (manifest,))
+        connection.execute("DELETE FROM repository_dropped")
+    zero(store)
+
+    run(store)
+
+    again = LocalStore(store.root)
+    repositories = Metadata(again, command="test").repositories
+    assert repositories.names() == ["app"]
+    assert [repositories.has("app", digest) for digest in (manifest, layer)] == [True, True]
+    tag, record = repositories.tag("app", "v1"), repositories.manifest("app", manifest)
+    assert tag is not None
+    assert record is not None
+    assert (tag.descriptor.digest, record.children) == (manifest, ((layer, 1),))
+    again.close()
 
 
 def test_documents_are_labelled_as_a_pull_does_when_labels_are_lost(store: LocalStore) -> None:
