@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from distore.images.image import ImageStore
-    from distore.registry.cachesettings import UpstreamSettings
+    from distore.registry.cachesettings import CacheSettings, UpstreamSettings
     from distore.registry.keeping import Upkeep
     from distore.registry.message import Service
     from distore.registry.metrics import Metrics
@@ -71,25 +71,18 @@ def compose(settings: ServeSettings, parts: Parts) -> Composed:
     service: Service = registry
     documents = Documents(parts.content)
     shelf = ShelfImages(parts.images, parts.content, documents, clock=parts.now) if settings.images else None
-    if shelf is not None:
-        service = Shelf(service, shelf, parts.content, parts.repositories)
     close, caching = registry.close, settings.cache
+    upstreams = Upstreams(caching, parts.connect or (lambda _upstream: parts.resolver()))
+    if shelf is not None:
+        takes = partial(_takes_pushes, caching, upstreams)
+        service = Shelf(service, shelf, parts.content, parts.repositories, takes=takes)
     keeping = keeping_of(settings, parts, registry)
     if caching.upstreams:
-        upstreams = Upstreams(caching, parts.connect or (lambda _upstream: parts.resolver()))
         cache = Cache(service, caching, cache_parts(parts, upstreams, keeping.room))
         keeping.evict = partial(evicted, cache, keeping.room)
         service, close = cache, in_turn(cache.close, close)
     if settings.page:
-        service = Pages(
-            service,
-            repositories=parts.repositories,
-            content=parts.content,
-            documents=documents,
-            shelf=shelf,
-            now=parts.now,
-            free=parts.free,
-        )
+        service = _pages(service, parts, documents, shelf)
     if parts.upkeep is not None:  # there is a store to keep house in
         keeping.housekeeper.start()
     service, close = _admission(service, keeping.room, parts), in_turn(keeping.housekeeper.close, close)
@@ -101,6 +94,18 @@ def compose(settings: ServeSettings, parts: Parts) -> Composed:
         names = caching.names
         service = Naming(service, upstreams, parts.repositories, names=names, now=parts.now)
     return Composed(service, close)
+
+
+def _pages(service: Service, parts: Parts, documents: Documents, shelf: ShelfImages | None) -> Pages:
+    return Pages(
+        service,
+        repositories=parts.repositories,
+        content=parts.content,
+        documents=documents,
+        shelf=shelf,
+        now=parts.now,
+        free=parts.free,
+    )
 
 
 def _admission(service: Service, room: Room, parts: Parts) -> Admission:
@@ -120,6 +125,11 @@ def keeping_of(settings: ServeSettings, parts: Parts, registry: PushRegistry) ->
     )
     keeping.measure(parts.metrics)
     return keeping
+
+
+def _takes_pushes(caching: CacheSettings, upstreams: Upstreams, repository: str) -> bool:
+    """Whether a push to a repository gets past the cache."""
+    return caching.push or upstreams.copy(repository) is None
 
 
 def cache_parts(parts: Parts, upstreams: Upstreams, room: Room) -> CacheParts:

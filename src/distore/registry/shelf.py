@@ -16,12 +16,13 @@ from distore.registry import errors
 from distore.registry.blobs import served
 from distore.registry.grants import PULL, PUSH
 from distore.registry.message import Response
+from distore.registry.names import is_repository
 from distore.registry.paging import page_of
 from distore.registry.routes import target_of
 from distore.registry.tags import CATALOG_PATH, MAX_PAGE, list_repositories
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from distore.content.store import Provider
     from distore.oci.descriptor import Descriptor
@@ -44,15 +45,23 @@ class Shelf:
 
     Args:
         content: Has the blobs of both.
+        takes: Whether a repository takes pushes, of anybody.
     """
 
     def __init__(
-        self, inner: Service, images: ShelfImages, content: Provider, repositories: Repositories
+        self,
+        inner: Service,
+        images: ShelfImages,
+        content: Provider,
+        repositories: Repositories,
+        *,
+        takes: Callable[[str], bool] = lambda _repository: True,
     ) -> None:
         self._inner = inner
         self._images = images
         self._content = content
         self._repositories = repositories
+        self._takes = takes
 
     def quick(self, request: Request, /) -> Response | None:
         answer = self._inner.quick(request)
@@ -116,14 +125,15 @@ class Shelf:
         return served(reader, request, digest, media_type=media_type)
 
     def _may_push(self, request: Request, target: Target) -> bool:
-        return self._images.exists(target.repository) and request.grants.may(PUSH, target.repository)
+        name = target.repository
+        return self._images.exists(name) and self._takes(name) and request.grants.may(PUSH, name)
 
     def _mounted(self, request: Request, target: Target) -> Request:
         """The request as ``inner`` can answer it, when an image has the blob that it wants to mount."""
         source, text = request.query.get("from", ""), request.query.get("mount", "")
         if not text or not request.grants.may(PULL, source) or not self._images.exists(source):
             return request
-        if not request.grants.may(PUSH, target.repository):
+        if not request.grants.may(PUSH, target.repository) or not is_repository(target.repository):
             return request
         if not self._adopt(source, target.repository, text):
             return request

@@ -285,3 +285,17 @@ def test_an_image_with_a_name_that_no_repository_has_is_left_out(served: Served,
 
     assert json.loads(served.get("_catalog")) == {"repositories": []}
     assert served.ask("GET", f"{repository}/manifests/1").status in (400, 404)
+
+
+def test_a_repository_that_takes_no_pushes_gets_nothing_by_head(served: Served, redis: Descriptor) -> None:
+    images = ShelfImages(served.images, served.store, Documents(served.store), clock=served.clock)
+    shelf = Shelf(
+        served.registry, images, served.store, served.repositories, takes=lambda name: name != REDIS
+    )
+    request = Request(method="HEAD", path=f"/v2/{REDIS}/blobs/{Digest.of(LAYER)}")
+
+    response = shelf.handle(request)
+
+    assert response.status == 200
+    response.close()
+    assert not served.repositories.exists(REDIS)
