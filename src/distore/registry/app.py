@@ -13,7 +13,7 @@ from aiohttp import web
 
 from distore.errors import DistoreError, Unavailable
 from distore.registry import errors
-from distore.registry.incoming import BUFFER, Incoming
+from distore.registry.incoming import Incoming
 from distore.registry.message import ELSEWHERE, NO_ANSWER, OWNER, Request, Response
 from distore.registry.server.addresses import Address, name_of
 from distore.registry.server.connection import Connections, is_inside
@@ -188,7 +188,6 @@ class RegistryServer:
             keepalive_timeout=_KEEP_ALIVE if limits is None else limits.idle_timeout,
             failed=self._failed,
             access_log=None,
-            read_bufsize=BUFFER,
             auto_decompress=False,
         )
         own = [] if self._around.listeners else self._address.bind()

@@ -16,7 +16,6 @@ from distore.registry.server.pace import Pace
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-BUFFER: Final = 256 * 1024  # bytes that wait for the handler; the transport may double them
 _TICK: Final = 0.05  # seconds between two pieces of a connection that is slowed down
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -121,12 +120,14 @@ class Incoming:
         Raises:
             TimeoutError: The client is too slow.
         """
+        content = self._request.content
+        limit = min(limit, content.get_read_buffer_limits()[0])  # what a connection may hold, twice at most
         while True:
             began = self._loop.time()
             data = None
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._watch.patience):
-                    data = await self._request.content.read(limit)
+                    data = await content.read(limit)
             if not self._watch.waited(self._loop.time() - began, len(data or b"")) and data != b"":
                 raise TimeoutError
             if data is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from weakref import WeakSet
 
 from aiohttp import web
@@ -12,6 +12,10 @@ from distore.registry import errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_BUDGET: Final = 20 * 1024 * 1024  # bytes of all connections that wait for handlers; may be doubled
+_MOST: Final = 512 * 1024  # bytes of one of them
+_LEAST: Final = 32 * 1024
 
 
 class Seat(Protocol):
@@ -123,8 +127,15 @@ class Connections(web.Server):
         self._failed = failed
 
     def __call__(self) -> Connection:
+        # A client fills its buffer whenever disks are slower than it is: all of them have one budget.
+        size = min(_MOST, max(_LEAST, _BUDGET // (len(self.transports) + 1)))
         return Connection(
-            self, loop=self._loop, head_timeout=self._head_timeout, failed=self._failed, **self._options
+            self,
+            loop=self._loop,
+            head_timeout=self._head_timeout,
+            failed=self._failed,
+            read_bufsize=size,
+            **self._options,
         )
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
