@@ -322,6 +322,8 @@ class Cache:
         seconds = self._settings.negative
         if not waits and not isinstance(error, _REFUSED):
             seconds = min(_DOWN, seconds)
+        # It is remembered for long, and its traceback would keep all that was at hand.
+        error.__traceback__ = error.__cause__ = error.__context__ = None
         self._absent.put(key, error, until=self._parts.now() + seconds)
         if is_hopeless(error):  # nobody answers there, whatever the question
             self._absent.put(copy.reference.domain, error, until=self._parts.now() + seconds)

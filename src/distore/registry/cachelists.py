@@ -31,7 +31,8 @@ _MAX_TAGS: Final = 200_000  # of one repository
 _MAX_REFERRERS: Final = 10_000  # of one manifest
 _MAX_PAGE: Final = 10_000  # tags in one answer
 _MAX_REFERRERS_PAGE: Final = 1000
-_LISTS: Final = 200  # remembered
+_LISTS: Final = 64  # remembered
+_MAX_REMEMBERED: Final = 4 * 1024 * 1024  # bytes of one list, or it is asked for every time
 _ARTIFACT_TYPE: Final = "artifactType"
 
 
@@ -122,7 +123,8 @@ class CachedLists:
             if len(found) > _MAX_TAGS:
                 raise ResourceExhausted(f"{copy.reference.name}: more than {_MAX_TAGS} tags")
         told = sorted(found)
-        self._tags.put(copy.repository, told, until=self._now() + copy.upstream.tags_fresh)
+        if sum(map(len, told)) <= _MAX_REMEMBERED:
+            self._tags.put(copy.repository, told, until=self._now() + copy.upstream.tags_fresh)
         return told
 
     def _ask_referrers(self, copy: Copy, subject: Digest) -> Sequence[Descriptor]:
@@ -132,7 +134,8 @@ class CachedLists:
         except NotFound:
             told = []  # an upstream that knows nothing of referrers
         until = self._now() + copy.upstream.tags_fresh
-        self._referrers.put((copy.repository, subject), told, until=until)
+        if sum(len(json.dumps(each.to_json())) for each in told) <= _MAX_REMEMBERED:
+            self._referrers.put((copy.repository, subject), told, until=until)
         return told
 
 

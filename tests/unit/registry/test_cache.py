@@ -298,7 +298,9 @@ def test_a_copy_takes_no_push(kit: Kit, fake: FakeRegistry) -> None:
     digest = Digest.of(b"x")
     response = kit.ask(f"hub/library/redis/blobs/uploads/?digest={digest}", "POST", b"x")
 
-    assert response.status == 403
+    by_mirror = kit.ask(f"library/redis/blobs/uploads/?ns={fake.address}", "POST")
+
+    assert (response.status, by_mirror.status) == (403, 403)
     assert fake.requests == []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -111,6 +112,30 @@ def test_no_spelling_gets_past_a_rule(ask: Ask, fake: FakeRegistry, path: str, n
 def test_nothing_is_pushed_to_a_copy(ask: Ask, fake: FakeRegistry) -> None:
     assert ask("docker.io/library/redis/blobs/uploads/", method="POST").status == 403
     assert not fake.requests
+
+
+TLS = Path(__file__).parents[1] / "remotes" / "tls"
+
+
+@pytest.mark.parametrize(("ca", "status"), [(str(TLS / "ca.pem"), 200), (None, 502)])
+def test_an_upstream_may_have_an_authority_of_its_own(tmp_path: Path, ca: str | None, status: int) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(TLS / "server.pem")
+    with FakeRegistry(tls=context) as fake:
+        fake.image("library/redis", "7", [b"layer"])
+        table = {"host": "corp.example", "server": fake.url, **({"ca": ca} if ca else {})}
+        serve = ServeSettings.read(
+            Table({"cache": {"upstream": [table]}}, where="serve.toml", folder=str(tmp_path))
+        )
+        app = App(Config(root=str(tmp_path / "store")))
+
+        with app.serving(serve, Metrics()) as composed:
+            request = Request(method="GET", path="/v2/corp.example/library/redis/manifests/7")
+            answer = composed.service.handle(request)
+            answer.close()
+        app.close()
+
+    assert answer.status == status
 
 
 class Echo:
