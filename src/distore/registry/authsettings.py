@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from distore.errors import Unimplemented
 from distore.registry.names import MAX_REPOSITORY
 from distore.registry.patterns import Patterns
 from distore.registry.rules import Rule, RuleReader, actions_of, groups_of
@@ -124,9 +126,14 @@ class AuthSettings:
 
         Raises:
             InvalidArgument: As Table.
+            Unimplemented: What checks passwords and tokens is not installed.
         """
         if not any(True for _ in table.keys()):  # noqa: SIM118 - no mapping
             return cls()
+        if not all(find_spec(name) for name in ("bcrypt", "jwt", "cryptography")):
+            raise Unimplemented(
+                f"{table.where}: needs bcrypt and PyJWT; pip install 'distore[server]' has them"
+            )
         base = cls()
         groups, tables = groups_of(table.table("groups")), table.tables("rule")
         settings = cls(

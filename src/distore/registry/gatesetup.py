@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -136,6 +137,8 @@ def _given_out_here(
     path = token.key or os.path.join(parts.state, SECRET_NAME)
     if token.key is None:
         ensure_secret(path, random=parts.random)
+    elif _is_open(path):
+        parts.note(f"warning: {path}: whoever is on this machine can read it and make tokens; chmod o-r")
     file: Watched[SigningKey] = watch(path, partial(signing_key, path=path), MAX_KEYS)
     terms = Terms(
         issuer=token.issuer,
@@ -155,3 +158,11 @@ def _given_out_here(
     )
     bearers = Bearers(lambda: [file.value.verifying], terms.access, now=parts.now)
     return means._replace(tokens=server, bearers=bearers)
+
+
+def _is_open(path: str) -> bool:
+    """Whether everybody can read it."""
+    try:
+        return bool(os.stat(path).st_mode & stat.S_IROTH)
+    except (OSError, ValueError):
+        return False  # whoever reads it says what is wrong

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from tests.unit.registry.gates import settings_of, write_users
 
-from distore.errors import InvalidArgument, NotFound
+from distore.errors import InvalidArgument, NotFound, Unimplemented
+from distore.registry import authsettings
 from distore.registry.authsettings import AuthSettings
 from distore.registry.gatewords import decide, describe, exposed
 
@@ -21,6 +22,16 @@ def test_nothing_means_everything_is_allowed(tmp_path: Path) -> None:
     assert not settings.enabled
     assert describe(settings) == ["everybody may pull, push and delete everything"]
     assert decide(settings, user=None, action="delete", repository="x")[0]
+
+
+def test_without_what_checks_passwords_there_is_no_gate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(authsettings, "find_spec", lambda name: None)
+
+    assert not settings_of("", tmp_path).enabled
+    with pytest.raises(Unimplemented, match=r"needs bcrypt and PyJWT; pip install 'distore\[server\]'"):
+        settings_of('[auth]\nanonymous = "pull"', tmp_path)
 
 
 def test_files_are_looked_for_beside_the_configuration(tmp_path: Path) -> None:

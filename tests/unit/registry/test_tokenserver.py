@@ -242,10 +242,12 @@ def test_the_key_may_be_a_file_of_ones_own(make: Make, tmp_path: Path) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     pem, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
     (tmp_path / "key.pem").write_bytes(key.private_bytes(pem, form, serialization.NoEncryption()))
+    (tmp_path / "key.pem").chmod(0o640)
     asked = make(f'{SETTINGS}\n[auth.token]\nkey = "key.pem"\nissuer = "me"\nservice = "us"\nlifetime = "1h"')
 
     token = asked.token("ann", PUSH)
 
+    assert asked.notes == []
     said = jwt.decode(
         token.partition(" ")[2],
         key.public_key(),
@@ -259,6 +261,17 @@ def test_the_key_may_be_a_file_of_ones_own(make: Make, tmp_path: Path) -> None:
     assert not (tmp_path / "serve.key").exists()
     refresh = document(asked.ask("GET", "/token?offline_token=1", "ann"))["refresh_token"]
     assert posted(asked, grant_type="refresh_token", refresh_token=refresh).status == 200
+
+
+def test_a_key_that_everybody_can_read_is_warned_about(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("x" * 32)
+    (tmp_path / "key").chmod(0o644)
+
+    asked = make(f'{SETTINGS}\n[auth.token]\nkey = "key"')
+
+    assert asked.notes == [
+        f"warning: {tmp_path}/key: whoever is on this machine can read it and make tokens; chmod o-r"
+    ]
 
 
 EXTERNAL = """
