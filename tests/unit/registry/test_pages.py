@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import parse_qsl
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from distore.content.local.store import LocalStore
 from distore.metadata.db import Metadata
+from distore.metadata.repositories import StoredRepositories
 from distore.oci import mediatypes
 from distore.oci.descriptor import Descriptor
 from distore.oci.digest import Digest
@@ -28,7 +30,7 @@ from distore.registry.pages.pulling import pull_lines
 from distore.registry.pages.service import Pages
 from distore.registry.routes import PushRegistry
 from distore.registry.shelfimages import ShelfImages
-from distore.repositories import ManifestRecord
+from distore.repositories import ManifestRecord, Repositories
 from distore.testing.memory_repositories import MemoryRepositories
 
 NOW = 1_800_000_000.0
@@ -88,9 +90,9 @@ class Strict(HTMLParser):
 class Site:
     """Pages over a registry that keeps what ``put`` and ``push`` give it."""
 
-    def __init__(self, store: LocalStore) -> None:
+    def __init__(self, store: LocalStore, repositories: Repositories | None = None) -> None:
         self.store = store
-        self.repositories = MemoryRepositories(now=lambda: NOW - 7200)
+        self.repositories = repositories or MemoryRepositories(now=lambda: NOW - 7200)
         self.images = Metadata(store, command="tests").images
         documents = Documents(store)
         self.pages = Pages(
@@ -460,6 +462,22 @@ def test_what_is_not_there_has_a_page_that_says_so(site: Site, path: str) -> Non
     assert response.headers["content-type"].startswith("text/html")
     assert isinstance(response.body, bytes)
     assert "Not here" in Strict(response.body.decode()).text
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/ui/r/team/app", "/ui/r/a\udc80", "/ui/r/team/app:a\udc80", "/ui/raw/a\udc80@sha256:\udc80"],
+)
+def test_half_characters_reach_no_database(tmp_path: Path, path: str) -> None:
+    with closing(LocalStore(str(tmp_path / "store"))) as store:
+        leases = Metadata(store, command="tests").leases
+        with closing(StoredRepositories(store, leases=leases, now=lambda: NOW)) as repositories:
+            site = Site(store, repositories)
+            site.image("team/app", "1", b"layer")
+            query = dict.fromkeys(("q", "after", "sort", "page"), "��" * 1000)
+            request = Request(method="GET", path=path, query=query)
+
+            assert site.pages.handle(request).status in (200, 404)
 
 
 def test_a_layer_is_not_shown_as_json(site: Site) -> None:

@@ -43,7 +43,8 @@ def running_page(ingests: IngestManager, *, now: float, grants: Grants) -> View:
 
 
 def running_json(ingests: IngestManager, *, now: float, grants: Grants) -> Response:
-    """The same for the script."""
+    """The same for the script, which asks every second: a stream of events would hold one of the
+    server's threads for every visitor."""
     rows = [
         {
             "id": _key(each),

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from distore.repositories import Repositories
 
 _READS: Final = ("GET", "HEAD")
+_MAX_QUERY: Final = 300  # characters of one parameter; a repository has 255 at most
 _TOTALS: Final = 10.0  # seconds that the sum of all blobs holds
 
 
@@ -76,10 +77,9 @@ class Pages:
         if request.method not in _READS:
             return Response(status=405, headers={"allow": "GET, HEAD"})
         try:
-            answer = self._assets.answer(request) or self._answer(request)
+            return self._assets.answer(request) or self._answer(_readable(request))
         except DistoreError as error:
-            answer = self._error(request, error)
-        return answer
+            return self._error(request, error)
 
     def _answer(self, request: Request) -> Response:
         now = self._now()
@@ -96,9 +96,9 @@ class Pages:
     def _view(self, request: Request, shown: Shown, now: float) -> View | None:
         path = request.path
         if path == links.HOME:
-            wanted, after = request.query.get("q", "")[:200].strip().lower(), request.query.get("after", "")
+            wanted, after = request.query.get("q", "").strip().lower(), request.query.get("after", "")
             return repository_list(
-                shown, request, wanted=wanted, after=after[:300], totals=self._totals(now), now=now
+                shown, request, wanted=wanted, after=after, totals=self._totals(now), now=now
             )
         if path.startswith(links.RAW):
             return raw_page(shown, self._content, place_of(path.removeprefix(links.RAW)))
@@ -132,6 +132,14 @@ class Pages:
         )
         view = View(title="That did not work", content=content, status=500)
         return replace(self._frame.response(view, request.grants), status=500)
+
+
+def _readable(request: Request) -> Request:
+    """With a query that has neither half characters, which no database takes, nor more than anybody types."""
+    query = {
+        name: value[:_MAX_QUERY].encode("utf-8", "replace").decode() for name, value in request.query.items()
+    }
+    return replace(request, query=query)
 
 
 def _is_page(path: str) -> bool:
