@@ -96,7 +96,7 @@ __all__ = [
 # Name -> module, and what it is called there when that is something else.
 _HOMES = {
     "Checked": "distore.images.check",
-    "Collected": "distore.metadata.collector",
+    "Collected": "distore.metadata.collected",
     "ContentStore": "distore.content.store:Store",
     "Descriptor": "distore.oci.descriptor",
     "Digest": "distore.oci.digest",
@@ -123,7 +123,7 @@ _HOMES = {
     "Platform": "distore.oci.platform",
     "Reference": "distore.oci.reference",
     "Registry": "distore.api.registry",
-    "Removed": "distore.metadata.collector",
+    "Removed": "distore.metadata.collected",
     "Resolved": "distore.transfer.progress",
     "Resource": "distore.leases",
     "Snapshot": "distore.snapshots.snapshotter:Info",

@@ -69,7 +69,7 @@ def test_info_tells_the_format_and_the_rows(dist: Dist, database: Path) -> None:
 
     assert text[0].startswith(f"{database}: format 5, ")
     assert "content_labels: 1 rows" in text
-    assert (first["event"], first["version"], first["size"]) == ("database", 4, database.stat().st_size)
+    assert (first["event"], first["version"], first["size"]) == ("database", 5, database.stat().st_size)
     assert {"event": "table", "table": "images", "rows": 1} in tables
 
 

@@ -92,6 +92,7 @@ def test_people_get_two_tables(dist: Dist, filled: Path) -> None:
         "blobs",
         "ingests",
         "quarantine",
+        "repositories",
         "snapshots",
         "database",
         "reclaimable",
@@ -106,6 +107,6 @@ def test_a_store_that_is_not_there_needs_nothing_and_is_not_made(dist: Dist, tmp
     assert done.returncode == 0
     assert done.stderr.decode() == f"dist: no store at {tmp_path / 'none'} yet\n"
     assert totals(records(dist)) == dict.fromkeys(
-        ["blobs", "ingests", "quarantine", "snapshots", "database", "reclaimable"], (0, 0)
+        ["blobs", "ingests", "quarantine", "repositories", "snapshots", "database", "reclaimable"], (0, 0)
     )
     assert list(tmp_path.iterdir()) == []
