@@ -304,3 +304,39 @@ def test_one_question_is_answered_without_serving(
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
     assert (ended.returncode, ended.stdout.strip()) == (status, answer)
+
+
+def test_behind_a_proxy_that_is_trusted_clients_are_sent_where_they_came_to(tmp_path: Path) -> None:
+    forwarded = {"x_forwarded_proto": "https", "host": "r.example.com"}
+
+    with served(
+        tmp_path, "--config", str(write(tmp_path, f'trusted_proxies = ["127.0.0.1"]\n{SETTINGS}'))
+    ) as one:
+        trusted = ask(one, "GET", "/v2/", **forwarded)
+    with served(tmp_path, "--config", str(write(tmp_path))) as other:
+        unknown = ask(other, "GET", "/v2/", **forwarded)
+
+    assert 'realm="https://r.example.com/token"' in trusted.headers["www-authenticate"]
+    assert 'realm="http://r.example.com/token"' in unknown.headers["www-authenticate"]
+
+
+def test_a_copy_of_another_registry_has_one_name_for_rules_however_it_is_asked_for(tmp_path: Path) -> None:
+    cache = '[cache]\noffline = true\ndefault = "docker.io"\n[[cache.upstream]]\nhost = "docker.io"\n'
+    rules = (
+        '[auth]\nhtpasswd = "users"\n[[auth.rule]]\nrepositories = ["docker.io/library/open"]\n'
+        'users = ["anonymous"]\nactions = ["pull"]\n'
+        '[[auth.rule]]\nrepositories = ["library/**"]\nusers = ["anonymous"]\nactions = ["pull"]\n'
+    )
+
+    with served(tmp_path, "--config", str(write(tmp_path, cache + rules))) as server:
+        for name, status in (("open", 404), ("closed", 401)):
+            for path in (
+                f"/v2/library/{name}/manifests/1?ns=docker.io",
+                f"/v2/docker.io/library/{name}/manifests/1",
+                f"/v2/docker.io/{name}/manifests/1",
+                f"/v2/library/{name}/manifests/1",
+            ):
+                answer = ask(server, "GET", path)
+                assert answer.status == status, path
+                scope = f'scope="repository:docker.io/library/{name}:pull"'
+                assert status == 404 or scope in answer.headers["www-authenticate"]
