@@ -424,6 +424,29 @@ def test_style_and_script_have_names_of_their_content_and_never_change(site: Sit
     assert site.ask("/ui/static/style.000000000000.css").status == 404
 
 
+def test_a_crowd_of_visitors_is_asked_to_come_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distore.registry.pages.service._PATIENCE", 0.01)
+    answers: list[Response] = []
+
+    def crowd() -> int:
+        answers.extend(site.ask("/") for _ in range(5))
+        return 0
+
+    site.pages = Pages(
+        PushRegistry(site.store, site.repositories),
+        repositories=site.repositories,
+        content=site.store,
+        documents=Documents(site.store),
+        shelf=None,
+        now=lambda: NOW,
+        free=crowd,
+        at_once=1,
+    )
+
+    assert site.ask("/").status == 200
+    assert [answer.status for answer in answers] == [503] * 5
+
+
 def test_other_paths_are_for_the_registry(site: Site) -> None:
     assert site.ask("/v2/").body == b"{}"
     assert site.ask("/uix").status == 404

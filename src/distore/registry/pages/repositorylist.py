@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from distore.registry.grants import EVERYTHING
 from distore.registry.pages import links, words
 from distore.registry.pages.frame import View, badge, table
 from distore.registry.pages.markup import Child, Html, el, join
@@ -94,6 +95,8 @@ def _nothing(request: Request, wanted: str, after: str, more: bool) -> Html:
         return el("p", "No repository has ", el("q", words.cut(wanted, 80)), " in its name.", class_="empty")
     if after:
         return el("p", "No more repositories.", class_="empty")
+    if request.grants is not EVERYTHING:
+        return el("p", "Nothing is here yet, or nothing that you may see.", class_="empty")
     line = f"docker push {host_of(request)}/app:1"
     return el(
         "div",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -30,7 +31,13 @@ if TYPE_CHECKING:
 
 _READS: Final = ("GET", "HEAD")
 _MAX_QUERY: Final = 300  # characters of one parameter; a repository has 255 at most
+_PATIENCE: Final = 5.0  # seconds that a visitor waits for a turn
 _TOTALS: Final = 10.0  # seconds that the sum of all blobs holds
+_BUSY: Final = View(
+    title="Busy",
+    content=join(el("h1", "Too many visitors"), el("p", "Come again in a moment.")),
+    status=503,
+)
 
 
 class PageContent(Provider, IngestManager, Protocol):
@@ -44,6 +51,7 @@ class Pages:
         shelf: The images of the store; None when they are not served.
         now: Seconds since the epoch.
         free: Bytes that are free where the store is.
+        at_once: Pages that are made at the same time; others wait for their turn.
     """
 
     def __init__(
@@ -56,6 +64,7 @@ class Pages:
         shelf: ShelfImages | None,
         now: Callable[[], float],
         free: Callable[[], int | None] = lambda: None,
+        at_once: int = 4,
     ) -> None:
         self._inner = inner
         self._sources = Sources(repositories, shelf, content, documents)
@@ -64,6 +73,7 @@ class Pages:
         self._free = free
         self._assets = Assets()
         self._frame = Frame(self._assets)
+        self._turns = threading.BoundedSemaphore(at_once)
         self._total = (0.0, 0)  # when it was added up, and bytes
 
     def quick(self, request: Request, /) -> Response | None:
@@ -76,10 +86,18 @@ class Pages:
             return self._inner.handle(request)
         if request.method not in _READS:
             return Response(status=405, headers={"allow": "GET, HEAD"})
+        asset = self._assets.answer(request)
+        if asset is not None:
+            return asset
+        # Pages take processor time, of which pulls shall have most.
+        if not self._turns.acquire(timeout=_PATIENCE):
+            return self._frame.response(_BUSY, request.grants)
         try:
-            return self._assets.answer(request) or self._answer(_readable(request))
+            return self._answer(_readable(request))
         except DistoreError as error:
             return self._error(request, error)
+        finally:
+            self._turns.release()
 
     def _answer(self, request: Request) -> Response:
         now = self._now()
