@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator
+    from collections.abc import Callable, Iterator
+    from collections.abc import Set as AbstractSet
 
     from distore.content.local.database import Database
     from distore.metadata.nodes import Nodes
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     Pages = Callable[[str, tuple[str, ...], tuple[int, ...]], Iterator[Row]]
 
 REASON: Final = "repository "  # before the name
+_OFFERED: Final = (  # each blob once
+    "SELECT namespace, digest, min(repository) FROM repository_blobs INDEXED BY repository_owners"
+    " WHERE (namespace, digest) > (?, ?) GROUP BY namespace, digest ORDER BY namespace, digest LIMIT ?"
+)
 _OFFERS: Final = (
     "SELECT namespace, digest, repository FROM repository_blobs INDEXED BY repository_owners"
     " WHERE (namespace, digest, repository) > (?, ?, ?) ORDER BY namespace, digest, repository LIMIT ?"
@@ -37,18 +42,22 @@ class RepositoryNodes:
         self._nodes = nodes
         self._pages = pages
         # (namespace, repository, digest) of what a dry run takes for swept
-        self.ignored: Container[tuple[str, str, str]] = ()
+        self.ignored: AbstractSet[tuple[object, ...]] = frozenset()
 
     def roots(self) -> Iterator[tuple[bytes, str]]:
         """Everything that is offered, and by whom."""
-        last: tuple[object, object] | None = None
-        for namespace, digest, repository in self._pages(_OFFERS, ("", "", ""), (0, 1, 2)):
-            if last == (namespace, digest) or (namespace, repository, digest) in self.ignored:
-                continue
+        for namespace, digest, repository in self._offers():
             node = self._nodes.content(str(namespace), str(digest), flat=True)
             if node is not None:
-                last = (namespace, digest)
                 yield node, f"{REASON}{repository}"
+
+    def _offers(self) -> Iterator[Row]:
+        if not self.ignored:
+            yield from self._pages(_OFFERED, ("", ""), (0, 1))
+            return
+        for namespace, digest, repository in self._pages(_OFFERS, ("", "", ""), (0, 1, 2)):
+            if (namespace, repository, digest) not in self.ignored:
+                yield namespace, digest, repository
 
     def held(self, namespace: str, type: str, key: str) -> Iterator[bytes]:
         """The node of a blob that a repository offers now."""
