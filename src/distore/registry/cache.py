@@ -33,7 +33,7 @@ from distore.registry.cacheflights import Flights
 from distore.registry.cachelists import CachedLists
 from distore.registry.cachemanifests import CachedManifests
 from distore.registry.cachememo import Memo
-from distore.registry.growing import GrowingReader, Growth, UnreadReader
+from distore.registry.growing import GrowingReader, UnreadReader
 from distore.registry.names import is_tag
 from distore.registry.routes import target_of
 
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 _READS: Final = ("GET", "HEAD")
 _ASKS: Final = 32  # small questions to upstreams at once
+_TRIES: Final = 5  # times that something is brought which is removed at once
 _ABSENT: Final = 10_000  # names and digests
 _LEFT: Final = 86400.0  # seconds that what came of a download is kept for another try
 _LEFT_IN_NEED: Final = 3600.0  # the same, when the disk is full
@@ -200,82 +201,100 @@ class Cache:
         return self._inner.handle(request)
 
     def _tagged(self, request: Request, copy: Copy, name: str) -> Response:
-        known = self._repositories.tag(copy.repository, name)
-        if known is not None and self._manifests.check(copy, known):
-            answer = self._inner.handle(request)
-            if answer.status != 404:
-                self._answered(request, HIT)
-                return answer
-            answer.close()
-            return self._manifest(request, copy, known.descriptor.digest)
         key = ("tag", copy.repository, name)
-        failure = self._known_failure(copy, key)
-        if failure is None:
+        for _ in range(_TRIES):
+            known = self._repositories.tag(copy.repository, name)
+            if known is not None and self._manifests.check(copy, known):
+                answer = self._here(request, HIT)
+                if answer is not None:
+                    return answer
+                return self._manifest(request, copy, known.descriptor.digest)
+            failure = self._known_failure(copy, key)
             waits = known is not None and self._settings.stale
             try:
-                self._manifests.renew(copy, name, seconds=self._settings.patience if waits else LONGEST)
+                if failure is None:
+                    self._manifests.renew(copy, name, seconds=self._settings.patience if waits else LONGEST)
             except _FAILURES as error:
                 failure = self._failed(copy, key, error, waits=waits)
-            else:
-                self._answered(request, MISS if known is None else HIT)
-                return self._inner.handle(request)
+            if failure is not None:
+                return self._for_tag(request, copy, failure, known)
+            answer = self._here(request, MISS if known is None else HIT)
+            if answer is not None:
+                return answer
+        return self._lost(request, copy)
+
+    def _for_tag(self, request: Request, copy: Copy, failure: DistoreError, known: Tag | None) -> Response:
         if known is not None and not self._settings.stale:
             self._answered(request, FAILED)
             return _refused(target_of(request.path), copy, failure)
         return self._instead(request, copy, failure, known)
 
     def _manifest(self, request: Request, copy: Copy, digest: Digest) -> Response:
-        answer = self._inner.handle(request)
-        if answer.status != 404:
-            self._answered(request, HIT)
-            return answer
-        answer.close()
-        key = ("manifest", copy.repository, digest)
-        failure = self._known_failure(copy, key)
-        if failure is None:
-            try:
-                self._manifests.bring(copy, digest)
-            except _FAILURES as error:
-                failure = self._failed(copy, key, error)
-            else:
-                self._answered(request, MISS)
-                return self._inner.handle(request)
-        return self._instead(request, copy, failure)
+        def bring() -> None:
+            self._manifests.bring(copy, digest)
+
+        return self._had(request, copy, ("manifest", copy.repository, digest), bring)
 
     def _blob(self, request: Request, copy: Copy, digest: Digest) -> Response:
-        answer = self._inner.handle(request)
-        if answer.status != 404:
-            self._answered(request, HIT)
-            return answer
-        answer.close()
-        key = ("blob", copy.repository, digest)
-        failure = self._known_failure(copy, key)
-        if failure is None:
+        def bring() -> Response | None:
+            if request.method == "HEAD":
+                return self._seen(request, copy, digest)
+            return self._grown(request, copy, digest)
+
+        return self._had(request, copy, ("blob", copy.repository, digest), bring)
+
+    def _had(
+        self, request: Request, copy: Copy, key: tuple[object, ...], bring: Callable[[], Response | None]
+    ) -> Response:
+        """What is here, once it was brought if it was not.
+
+        Args:
+            bring: Gives the answer, or None: it is here now.
+        """
+        result = HIT
+        for _ in range(_TRIES):
+            answer = self._here(request, result)
+            if answer is not None:
+                return answer
+            failure = self._known_failure(copy, key)
             try:
-                found = (
-                    self._seen(request, copy, digest)
-                    if request.method == "HEAD"
-                    else self._grown(request, copy, digest)
-                )
+                brought = bring() if failure is None else None
             except _FAILURES as error:
                 failure = self._failed(copy, key, error)
-            else:
+            if failure is not None:
+                return self._instead(request, copy, failure)
+            result = MISS
+            if brought is not None:
                 self._answered(request, MISS)
-                return found
+                return brought
+        return self._lost(request, copy)
+
+    def _here(self, request: Request, result: str) -> Response | None:
+        """The answer without any upstream, unless that is 404."""
+        answer = self._inner.handle(request)
+        if answer.status != 404:
+            self._answered(request, result)
+            return answer
+        answer.close()
+        return None
+
+    def _lost(self, request: Request, copy: Copy) -> Response:
+        """It was brought, and was removed before it could be served, again and again."""
+        failure = Unavailable(f"{copy.repository}: it is being removed as soon as it comes")
         return self._instead(request, copy, failure)
 
-    def _seen(self, request: Request, copy: Copy, digest: Digest) -> Response:
+    def _seen(self, request: Request, copy: Copy, digest: Digest) -> Response | None:
         """HEAD of a blob that is not here: nobody has asked for its bytes yet."""
         size = self._blobs.size(copy, digest)
         if size is None:
             return self._grown(request, copy, digest)
         return served(UnreadReader(digest, size), request, digest, media_type=OCTET_STREAM)
 
-    def _grown(self, request: Request, copy: Copy, digest: Digest) -> Response:
-        """The blob while it comes."""
+    def _grown(self, request: Request, copy: Copy, digest: Digest) -> Response | None:
+        """The blob while it comes; None: it is here."""
         growth = self._blobs.bring(copy, digest)
         if growth is None:
-            return self._inner.handle(request)
+            return None
         try:
             # With a size the rest of the wait is the event loop's: this thread is for others, too.
             if not growth.begun(_SOON) and growth.size is None and not growth.begun(LONGEST):
@@ -285,10 +304,7 @@ class Cache:
         except DistoreError:
             growth.let_go()
             raise
-        return self._growing(request, growth)
-
-    def _growing(self, request: Request, growth: Growth) -> Response:
-        return served(GrowingReader(growth), request, growth.digest, media_type=OCTET_STREAM)
+        return served(GrowingReader(growth), request, digest, media_type=OCTET_STREAM)
 
     def _list(
         self, request: Request, copy: Copy, about: tuple[object, ...], work: Callable[[], Response]

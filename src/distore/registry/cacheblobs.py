@@ -18,7 +18,7 @@ from distore.remotes.resolver import Target
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from distore.content.store import Status
+    from distore.content.store import Reader, Status
     from distore.oci.digest import Digest
     from distore.registry.cachecounts import CacheCounts
     from distore.registry.cacheflights import Flights
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from distore.repositories import Repositories
 
 LONGEST: Final = 60.0  # seconds that a client waits for the first word of an upstream
+_TRIES: Final = 5  # times that something comes which is removed at once
 _SIZES: Final = 50_000  # blobs that a manifest told the size of
 _TOLD: Final = 3600.0  # seconds that this is remembered
 
@@ -166,8 +167,7 @@ class CachedBlobs:
     def _land(self, coming: Coming) -> None:
         failure: DistoreError = Unavailable(f"{coming.name}: it was broken off")
         try:
-            self._fetch(coming)
-            reader = self._content.reader(coming.growth.digest)
+            reader = self._fetch(coming)
         except DistoreError as error:
             failure = error
             self._note(f"{coming.name}: {error}")
@@ -176,34 +176,49 @@ class CachedBlobs:
         finally:
             self._end(coming, failure)
 
-    def _fetch(self, coming: Coming) -> None:
+    def _fetch(self, coming: Coming) -> Reader:
+        """Have it in the store; what is handed out reads it, even if it is removed at once."""
         resolver = self._upstreams.resolver(coming.copy.upstream)
         digest = coming.growth.digest
-        fetch(
-            coming,
-            Told(resolver.fetcher(coming.copy.reference), coming, self._counts),
-            Target(digest=digest, size=coming.growth.size),
-            ref=coming.ref,
-            retrier=resolver.retrier(first_contact=True),
-            watch=Watch(note=self._note, follow=coming.look),
-        )
-        coming.prove()
-        self.offer(coming)
+        for _ in range(_TRIES):
+            fetch(
+                coming,
+                Told(resolver.fetcher(coming.copy.reference), coming, self._counts),
+                Target(digest=digest, size=coming.growth.size),
+                ref=coming.ref,
+                retrier=resolver.retrier(first_contact=True),
+                watch=Watch(note=self._note, follow=coming.look),
+            )
+            coming.prove()
+            with suppress(Unavailable):
+                self.offer(coming)
+            if coming.reader is not None:
+                return coming.reader
+        raise Unavailable(f"{coming.name}: it is being removed as soon as it comes")
 
     def offer(self, coming: Coming, commit: Callable[[], object] = lambda: None) -> None:
         """Let every repository that waits for a blob offer it, once ``commit`` has run.
 
         Raises:
-            NotFound: It was removed meanwhile.
+            Unavailable: It was removed meanwhile.
         """
         digest = coming.growth.digest
         with self._repositories.keeping(digest):
             commit()
-            size = self._content.info(digest).size
             with self._guard:
                 wanted = coming.wanted - coming.offered
+            if not wanted:
+                return
+            try:
+                reader = self._content.reader(digest)
+            except NotFound as error:
+                raise Unavailable(f"{coming.name}: it was removed as it came") from error
+            if coming.reader is None:
+                coming.reader = reader
+            else:
+                reader.close()
             for repository in sorted(wanted):
-                self._repositories.add_blob(repository, digest, size, cached=True)
+                self._repositories.add_blob(repository, digest, reader.size, cached=True)
             coming.offered |= wanted
 
     def _end(self, coming: Coming, failure: DistoreError) -> None:
@@ -212,8 +227,10 @@ class CachedBlobs:
             if self._coming.get(coming.growth.digest) is not coming:
                 return  # it has ended already
             del self._coming[coming.growth.digest]
-        if coming.growth.failure is None and coming.wanted - coming.offered:
-            with suppress(NotFound):  # whoever joined since will ask again
+        if coming.growth.failure is not None:
+            coming.close()
+        else:
+            with suppress(Unavailable):  # whoever joined since will ask again
                 self.offer(coming)
         coming.growth.let_go()
 

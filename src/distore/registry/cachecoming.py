@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer
 
-    from distore.content.store import Status, Writer
+    from distore.content.store import Reader, Status, Writer
     from distore.oci.digest import Digest
     from distore.oci.reference import Reference
     from distore.registry.cacheblobs import CachedBlobs
@@ -43,7 +43,13 @@ class Coming:
         self.ref = PREFIX + digest
         self.wanted = {copy.repository}
         self.offered: set[str] = set()
+        self.reader: Reader | None = None  # of the blob in the store; the growth's, once it is whole
         self.name = f"{copy.reference.name}@{digest}"
+
+    def close(self) -> None:
+        """It did not come to its end."""
+        if self.reader is not None:
+            self.reader.close()
 
     def prove(self) -> None:
         """Make sure that the upstream has it in this repository."""
