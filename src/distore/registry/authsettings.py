@@ -154,10 +154,15 @@ class AuthSettings:
         return settings
 
     @property
+    def bounded(self) -> bool:
+        """Whether rules hold for tokens, too; another server's word alone is enough where there are none."""
+        return self.token.realm is None or self.rules is not None or self.rules_file is not None
+
+    @property
     def standing(self) -> tuple[Rule, ...]:
         """The rules of the configuration: those that are written there, and what ``anonymous`` means."""
         rules = self.rules or ()
-        if self.rules is None and self.rules_file is None:
+        if self.rules is None and self.rules_file is None and self.htpasswd is not None:
             rules = (Rule(repositories=_EVERYTHING, everyone=True),)
         if self.anonymous:
             rules = (*rules, Rule(repositories=_EVERYTHING, anonymous=True, actions=self.anonymous))

@@ -121,9 +121,7 @@ def _of_another(
         issuer=token.issuer, audience=token.service, algorithms=token.algorithms, leeway=token.leeway
     )
     bearers = Bearers(lambda: [key for file in files for key in file.value], wanted, now=parts.now)
-    # Without rules of our own the other server's word is enough: it knows who may do what.
-    bounded = settings.rules is not None or settings.rules_file is not None
-    return means._replace(bearers=bearers, realm=token.realm, bounded=bounded)
+    return means._replace(bearers=bearers, realm=token.realm, bounded=settings.bounded)
 
 
 def _given_out_here(

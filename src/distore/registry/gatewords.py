@@ -36,9 +36,13 @@ def describe(settings: AuthSettings) -> list[str]:
     token = settings.token
     if token.realm is not None:
         count = sum(len(verifying_keys(read_small(path, limit=MAX_FILE), path=path)) for path in token.keys)
-        lines.append(f"tokens: of {token.issuer}, from {token.realm}, proved by {count} keys")
+        lines.append(
+            f"tokens: of {token.issuer}, from {token.realm}, proved by {count} public key{'' if count == 1 else 's'}"
+        )
     elif settings.htpasswd is not None and token.issue:
         lines.append(f"tokens: given out at {settings.url or ''}/token, for {token.lifetime:g} s")
+    if not settings.bounded:
+        lines.append("a token allows what it says")
     rules = [*settings.standing, *_of_file(settings)]
     lines += [_line(rule) for rule in rules]
     if settings.htpasswd is None and token.realm is None and not any(rule.anonymous for rule in rules):
@@ -59,6 +63,8 @@ def decide(settings: AuthSettings, *, user: str | None, action: str, repository:
     for rule in (*settings.standing, *_of_file(settings)):
         if action in Rules([rule]).allowed(user, repository):
             return True, _line(rule)
+    if not settings.bounded:
+        return False, f"no rule allows it; a token of {settings.token.issuer} may"
     return False, "no rule allows it"
 
 

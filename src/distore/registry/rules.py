@@ -140,13 +140,13 @@ def groups_of(table: Table) -> dict[str, tuple[str, ...]]:
 
 
 def actions_of(table: Table, key: str, default: tuple[str, ...]) -> frozenset[str]:
-    """A list of actions; ``none``: no action.
+    """A list of actions; ``none`` or ``nothing``: no action.
 
     Raises:
         InvalidArgument: As Table.
     """
     actions = table.texts(key, default)
-    if actions == ("none",):
+    if actions in (("none",), ("nothing",)):
         return _NOTHING
     for action in actions:
         if action not in ACTIONS:

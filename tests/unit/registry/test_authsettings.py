@@ -12,6 +12,7 @@ from distore.registry import authsettings
 from distore.registry.authsettings import AuthSettings
 from distore.registry.gatewords import decide, describe, exposed
 
+TLS = Path(__file__).parents[1] / "remotes" / "tls"
 EXTERNAL = '[auth.token]\nrealm = "https://a/token"\nissuer = "them"\nkeys = ["k.pem"]\n'
 
 
@@ -99,6 +100,23 @@ actions = ["push", "pull"]
         "anonymous may pull: **",
         "ann, bot may pull, push, delete: x, !x/y",
     ]
+
+
+def test_what_a_token_of_another_server_allows_is_told(tmp_path: Path) -> None:
+    (tmp_path / "k.pem").write_bytes((TLS / "ca.pem").read_bytes())
+    settings = settings_of(EXTERNAL, tmp_path)
+
+    assert describe(settings) == [
+        "tokens: of them, from https://a/token, proved by 1 public key",
+        "a token allows what it says",
+    ]
+    question = decide(settings, user="ann", action="pull", repository="x")
+    assert question == (False, "no rule allows it; a token of them may")
+
+
+@pytest.mark.parametrize("word", ["none", "nothing"])
+def test_anonymous_may_do_nothing_in_words(word: str, tmp_path: Path) -> None:
+    assert settings_of(f'[auth]\nanonymous = "{word}"', tmp_path).anonymous == frozenset()
 
 
 def test_settings_that_let_nobody_in_are_told(tmp_path: Path) -> None:
