@@ -36,9 +36,8 @@ def describe(settings: AuthSettings) -> list[str]:
     token = settings.token
     if token.realm is not None:
         count = sum(len(verifying_keys(read_small(path, limit=MAX_FILE), path=path)) for path in token.keys)
-        lines.append(
-            f"tokens: of {token.issuer}, from {token.realm}, proved by {count} public key{'' if count == 1 else 's'}"
-        )
+        keys = f"{count} public key{'' if count == 1 else 's'}"
+        lines.append(f"tokens: of {token.issuer}, from {token.realm}, proved by {keys}")
     elif settings.htpasswd is not None and token.issue:
         lines.append(f"tokens: given out at {settings.url or ''}/token, for {token.lifetime:g} s")
     if not settings.bounded:
