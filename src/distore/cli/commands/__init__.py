@@ -44,7 +44,7 @@ VERBS: Final[Mapping[str, str]] = {
     "commit": "make a kept ingest visible as a blob",
     "active": "list the ingests that have not been committed",
     "abort": "drop ingests that nobody writes",
-    "gc": "remove the blobs and snapshots that no image, lease or label needs",
+    "gc": "remove the blobs and snapshots that no image, repository, lease or label needs",
     "prune": "remove what nobody needs: abandoned ingests",
     "list": "list the blobs in the store",
     "info": "show everything the store knows about blobs",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from distore.cli.output import Output
     from distore.metadata.collected import Collected, Removed
 
-SUMMARY: Final = "remove the blobs and snapshots that no image, lease or label needs"
+SUMMARY: Final = "remove the blobs and snapshots that no image, repository, lease or label needs"
 EXAMPLES: Final = (
     "dist gc --dry-run",
     "dist gc --older-than 24h",
@@ -28,10 +28,11 @@ _SNAPSHOTTERS: Final = ("overlayfs/", "native/")
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Looks at all namespaces. A blob is kept by the name of an image, a live lease, a label"
-        " containerd.io/gc.root, or a document that is kept. In a store that was filled with dist ingest"
-        " or dist fetch nothing names the blobs: there dist gc removes them all. Snapshots are kept in the"
-        " same way, and while they are mounted."
+        "Looks at all namespaces. A blob is kept by the name of an image, a repository of dist serve, a live"
+        " lease, a label containerd.io/gc.root, or a document that is kept. In a store that was filled with"
+        " dist ingest or dist fetch nothing names the blobs: there dist gc removes them all. A repository"
+        " lets go of what was pushed an hour ago and no manifest came to name. Snapshots are kept in the"
+        " same way as blobs, and while they are mounted."
     )
     parser.add_argument("--dry-run", action="store_true", help="only say what would go")
     parser.add_argument(
