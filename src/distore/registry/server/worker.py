@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from distore.registry.settings import ServeSettings
 
 _ARENA_MAX: Final = -8  # of mallopt
-_MMAP_THRESHOLD: Final = -3
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _KINDS: Final = ("blobs", "manifests", "tags", "referrers", "uploads", "upload")
 
@@ -218,4 +217,3 @@ def _share_arenas() -> None:
     hundreds of uploads have let go of stays with the process."""
     with suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).mallopt(_ARENA_MAX, 2)
-        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, 128 * 1024)
