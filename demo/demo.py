@@ -1,12 +1,15 @@
-"""The main job: an embedded registry with a real image, and the pipeline of 2017 against it.
+"""The main job: a registry with a real image, the pipeline of 2017 against it, and a registry of our own.
 
-Everything happens in a temporary folder and on a free loopback port. The exit status is not zero
-when a command fails that should not, or when any digest is wrong.
+Everything happens in a temporary folder and on free loopback ports. The exit status is not zero
+when a command fails that should not, or when any digest is wrong. With ``--keep`` the registry of our
+own is served until Ctrl-C.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
+import json
 import os
 import secrets
 import shutil
@@ -15,6 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import image
@@ -86,9 +91,9 @@ class Demo:
             raise Failed(f"exit status {done.returncode}: {script}: {done.stderr.strip()}")
         return done.stdout
 
-    def verify(self) -> None:
+    def verify(self, root: str = ".content") -> None:
         """Hash every blob with nothing of distore in between."""
-        blobs = sorted((self.folder / ".content" / "blobs" / "sha256").iterdir())
+        blobs = sorted((self.folder / root / "blobs" / "sha256").iterdir())
         for blob in blobs:
             if hashlib.sha256(blob.read_bytes()).hexdigest() != blob.name:
                 raise Failed(f"wrong digest: {blob}")
@@ -110,7 +115,7 @@ def say(text: str) -> None:
     print(f"\n# {text}", flush=True)
 
 
-def show(demo: Demo) -> None:
+def show(demo: Demo, *, keep: bool) -> None:
     """The whole tour."""
     jq = shutil.which("jq") is not None
     say(
@@ -135,7 +140,16 @@ def show(demo: Demo) -> None:
     interrupt(demo)
     images(demo)
 
-    say("And away with all of it.")
+    with serving(demo) as address:
+        own_registry(demo, address)
+        away(demo)
+        if keep:
+            stay(address)
+
+
+def away(demo: Demo) -> None:
+    """Delete what was fetched."""
+    say("And away with all that was fetched.")
     demo.run("./dist list -q | xargs ./dist delete")
     if demo.ask("./dist list -q"):
         raise Failed("something is left")
@@ -163,23 +177,78 @@ def interrupt(demo: Demo) -> None:
 
 
 def images(demo: Demo) -> None:
-    """Whole images: pulled, pushed, copied."""
+    """Whole images: pulled, looked at."""
     say("The same image as a whole: what is there does not travel again, and the name comes last.")
     demo.run("./dist pull redis")
     demo.run("./dist images")
-    say("To another repository, whose registry mounts the blobs it has; from there into an image layout.")
-    demo.run("./dist push docker.io/mirror/redis:1 redis")
-    demo.run("./dist tags docker.io/mirror/redis")
-    demo.run("./dist copy --quiet docker.io/mirror/redis:1 oci:layout:1")
+
+
+@contextmanager
+def serving(demo: Demo) -> Iterator[str]:
+    """A registry of our own, over a store of its own; its address."""
+    say("A registry of our own: it pushes, pulls, caches and collects garbage while it runs.")
+    words = "serve --root served --listen 127.0.0.1:0"
+    print(f"\n$ ./dist {words} &", flush=True)
+    log = demo.folder / "serve.log"
+    with log.open("w") as said:
+        process = subprocess.Popen(
+            ["./dist", *words.split(), "--json"],
+            cwd=demo.folder,
+            env=demo.environment,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for us to handle
+            text=True,
+        )
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        if not line:
+            raise Failed(f"dist serve did not come up: {log.read_text().strip()}")
+        address = str(json.loads(line)["addresses"][0])
+        print(f"# It listens at http://{address}/", flush=True)
+        yield address
+    finally:
+        process.terminate()
+        process.wait()
+        process.stdout.close()
+
+
+def own_registry(demo: Demo, address: str) -> None:
+    """Push to it, and pull back."""
+    say("Pushed there; for a copy in a second repository the registry mounts the blobs, and no byte travels.")
+    demo.run(f"./dist push {address}/team/redis:1 redis")
+    demo.run(f"./dist copy {address}/team/redis:1 {address}/mirror/redis:1")
+    demo.run(f"./dist catalog {address}")
+    demo.run(f"./dist tags {address}/team/redis")
+    say("Pulled back into an empty store, and from there into an image layout.")
+    demo.run(f"./dist pull --quiet --root back {address}/team/redis:1")
+    demo.run("./dist fsck --root back")
+    demo.verify("back")
+    demo.run(f"./dist copy --quiet {address}/mirror/redis:1 oci:layout:1")
     demo.run("./dist inspect oci:layout:1")
+
+
+def stay(address: str) -> None:
+    """Until Ctrl-C."""
+    say(f"The registry goes on: http://{address}/ shows what it has. Ctrl-C ends it.")
+    print(f"  docker pull {address}/team/redis:1   (or podman, skopeo, ctr, dist)", flush=True)
+    try:
+        signal.pause()
+    except KeyboardInterrupt:
+        print()
 
 
 def main() -> int:
     """Run it; the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--keep", action="store_true", help="serve the registry of our own until Ctrl-C")
+    keep = parser.parse_args().keep
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="distore-demo-") as temporary:
         folder = Path(temporary)
-        say("An image is built from Python's standard library and served by an embedded registry.")
+        say("An image is built from Python's standard library and served by an embedded, slow registry.")
         store = LocalStore(str(folder / "registry"))
         tags = image.build(store)
         offers = MemoryRepositories({"library/redis": dict(tags)}, everywhere=set(store.digests()))
@@ -192,7 +261,7 @@ def main() -> int:
             work = folder / "work"
             work.mkdir()
             try:
-                show(Demo(work, server.address))
+                show(Demo(work, server.address), keep=keep)
             except Failed as error:
                 print(f"demo: {error}", file=sys.stderr)
                 return 1
