@@ -147,6 +147,7 @@ class RepositorySharing(RepositoryContract):
         repositories.forget("other")
         changed()
 
+    @pytest.mark.slow
     def test_of_pushes_of_one_tag_at_once_one_wins_whole(
         self, repositories: Repositories, manifest: Callable[..., ManifestRecord]
     ) -> None:
