@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ALL = ("startup", "ingest", "resume", "scale", "garbage", "transfer", "archives", "unpack", "files")
+ALL = ("startup", "ingest", "resume", "scale", "garbage", "transfer", "archives", "unpack", "files", "serve")
 
 
 def main() -> None:
