@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from distore.oci.digest import Digest
     from distore.oci.manifest import ImageConfig
 
-MEMORY: Final = 8 * 1024 * 1024  # bytes of the documents that are kept, as they lie in the store
+MEMORY: Final = 4 * 1024 * 1024  # bytes of the documents that are kept, as they lie in the store
 _OVERHEAD: Final = 500  # bytes that the smallest one takes
 T = TypeVar("T")
 
