@@ -41,6 +41,7 @@ _READERS: Final = 64  # answers read at once where sendfile cannot
 _LAST_ROUNDS: Final = 10  # of the event loop
 _GRACE: Final = 1.0  # seconds that answers in work get when the server stops
 _KEEP_ALIVE: Final = 3630.0  # seconds; longer than any proxy's
+_VERSIONS: Final = ((1, 1), (1, 0))
 _SMALL: Final = 64 * 1024  # bytes; a body of more is an upload
 _PATIENT: Final = Pace()
 _LINGER: Final = 5.0  # seconds that connections without work stay open while others take over
@@ -288,6 +289,8 @@ class RegistryServer:
     async def _given(self, visit: _Visit) -> Response:
         """What the handler answers."""
         around, plain, has_body = self._around, visit.plain, visit.request.body_exists
+        if visit.request.version not in _VERSIONS:
+            return Response(status=NO_ANSWER)  # an answer would name its version
         if visit.inside and plain.path == METRICS and around.numbers is not None:
             return Response(status=200, body=around.numbers())
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any, Final, Protocol
-from weakref import WeakSet
 
 from aiohttp import web
 
@@ -34,7 +33,7 @@ class Connection(web.RequestHandler):
         failed: Told of what should never happen.
     """
 
-    __slots__ = ("_failed", "_head_timeout", "_late", "inside", "seat")
+    __slots__ = ("_failed", "_head_timeout", "_late", "_wire", "inside", "seat")
 
     def __init__(
         self,
@@ -48,6 +47,7 @@ class Connection(web.RequestHandler):
         self._head_timeout = head_timeout
         self._failed = failed
         self._late: asyncio.TimerHandle | None = None
+        self._wire: asyncio.Transport | None = None
         self.seat: Seat | None = None
         self.inside = False  # another worker of the same server is at the other end
 
@@ -58,6 +58,8 @@ class Connection(web.RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        assert isinstance(transport, asyncio.Transport)
+        self._wire = transport
         self._await_head()
 
     def data_received(self, data: bytes) -> None:
@@ -75,6 +77,8 @@ class Connection(web.RequestHandler):
             self._late = None
         if self.seat is not None:
             self.seat.leave()
+        if self._wire is not None and isinstance(self._manager, Connections):
+            self._manager.transports.discard(self._wire)  # asyncio cannot abort what has ended
         super().connection_lost(exc)
 
     def handle_error(
@@ -90,7 +94,8 @@ class Connection(web.RequestHandler):
         text = "not a request that can be read" if status == 400 else "something went wrong here"
         refusal = errors.refusal(status, errors.UNSUPPORTED if status == 400 else errors.UNKNOWN, text)
         assert isinstance(refusal.body, bytes)
-        response = web.Response(status=status, headers=refusal.headers, body=refusal.body)
+        headers = {**refusal.headers, "server": "distore"}
+        response = web.Response(status=status, headers=headers, body=refusal.body)
         response.force_close()
         return response
 
@@ -121,7 +126,7 @@ class Connections(web.Server):
         **options: Any,
     ) -> None:
         super().__init__(handler, **options)
-        self.transports: WeakSet[asyncio.Transport] = WeakSet()
+        self.transports: set[asyncio.Transport] = set()
         self._options = options
         self._head_timeout = head_timeout
         self._failed = failed

@@ -59,7 +59,7 @@ class Sending:
         """Send it; without ``keep`` it is the last one of the connection."""
         given, request = self._given, self._request
         response = web.StreamResponse(status=given.status, headers=given.headers)
-        response.headers["x-request-id"] = self._id
+        response.headers.update({"x-request-id": self._id, "server": "distore"})
         if not keep:
             response.force_close()
         if "content-length" not in response.headers and given.status not in (204, 304):
