@@ -247,7 +247,7 @@ newest = 2
 def test_beside_housekeeping_nothing_that_is_offered_is_ever_missing(tmp_path: Path) -> None:
     """Without any grace: what is swept under a push makes the client push again, and no more than that."""
     (tmp_path / "serve.toml").write_text(RULES)
-    with served(tmp_path, "--config", str(tmp_path / "serve.toml")) as server:
+    with served(tmp_path, "--config", str(tmp_path / "serve.toml"), "--workers", "2") as server:
         failures: list[str] = []
         threads = [
             threading.Thread(target=churn, args=(server, f"team/{number}", number, failures))

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
+_PATIENCE: Final = 10.0  # seconds that ``close`` waits for a step; every one may be cut off anywhere
 HASTE: Final = 30.0  # seconds at least between two rounds, however full the disk is
 _FIRST: Final = 60.0  # seconds until the first round: a server that starts has other things to do
 
@@ -76,12 +77,12 @@ class Housekeeper:
             self._changed.notify()
 
     def close(self) -> None:
-        """End; returns when nothing is at work any more."""
+        """End; returns when nothing is at work any more, or what is takes too long."""
         with self._changed:
             self._over = True
             self._changed.notify()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(_PATIENCE)
 
     def round(self, *, within: float = 0.0) -> bool:
         """All steps, now; whether it was this process that ran them.
