@@ -6,6 +6,7 @@ import gzip
 from collections.abc import Callable
 from dataclasses import replace
 
+from distore.content.slices import BytesReader
 from distore.registry import errors
 from distore.registry.message import NO_ANSWER, BytesBody, Handler, Request, Response, Slice
 from distore.testing.altered import Altered, CutBody
@@ -136,9 +137,12 @@ def lose_session() -> Fault:
 def _reading(*, most: int | None = None, until: int | None = None, flipped: bool = False) -> Fault:
     def act(request: Request, handler: Handler) -> Response:
         response = handler(request)
-        if not isinstance(response.body, Slice):
+        body = response.body
+        if not body:
             return response
-        reader = Altered(response.body.reader, most=most, until=until, flipped=flipped)
-        return replace(response, body=replace(response.body, reader=reader))
+        if isinstance(body, bytes):
+            body = Slice(reader=BytesReader(body), start=0, length=len(body))
+        reader = Altered(body.reader, most=most, until=until, flipped=flipped)
+        return replace(response, body=replace(body, reader=reader))
 
     return act
