@@ -83,7 +83,7 @@ class Coming:
             self.growth.attach(fd)
             self._peeked = True
         if self._peeked:
-            self.growth.advance(status.offset)
+            self.growth.follow(status.offset)
 
 
 class Copying:

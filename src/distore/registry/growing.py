@@ -57,6 +57,14 @@ class Growth:
             self._arrived = arrived
             self._tell()
 
+    def follow(self, arrived: int) -> None:
+        """As ``advance``, of a file that another process writes: once it has all, there is no ingest any
+        more, and none of its bytes."""
+        with self._news:
+            if arrived < self._arrived and self._fds and os.fstat(self._fds[-1]).st_size >= self._arrived:
+                return
+        self.advance(arrived)
+
     def give_up(self, size: int) -> None:
         """All but the first ``size`` bytes will be written anew."""
         with self._news:

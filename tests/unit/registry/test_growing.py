@@ -130,6 +130,27 @@ def test_what_was_given_up_breaks_off_those_who_have_read_it(bringing: Bringing)
         assert late.read_at(100, 0) == BLOB[:100]
 
 
+def test_an_ingest_that_has_become_a_blob_gives_nothing_up(bringing: Bringing) -> None:
+    bringing.bring(1000)
+    with bringing.reader() as reader:
+        reader.read_at(500, 0)
+        bringing.growth.follow(0)
+
+        assert reader.read_at(500, 500) == BLOB[500:1000]
+
+
+def test_an_ingest_that_begins_anew_breaks_off_those_who_read_along(bringing: Bringing) -> None:
+    bringing.bring(1000)
+    with bringing.reader() as reader:
+        reader.read_at(500, 0)
+        os.truncate(bringing.path, 0)
+        bringing.growth.follow(0)
+        bringing.bring(1000)
+
+        with pytest.raises(Unavailable, match="given up"):
+            reader.read_at(500, 500)
+
+
 def test_a_failure_reaches_who_waits_and_who_comes_later(bringing: Bringing) -> None:
     bringing.bring(1000)
     with bringing.reader() as reader:
