@@ -75,7 +75,8 @@ def test_what_names_a_blob_that_nothing_keeps_is_told(store: LocalStore) -> None
         f"not kept: content {layer.digest}: named by manifest {manifest.digest}, which nothing keeps either"
     ]
     (text,) = explain(store, index.digest)
-    assert text.startswith(f"not kept: content {index.digest}: no image, repository, lease or label leads to it")
+    nothing = "no image, repository, lease or label leads to it"
+    assert text.startswith(f"not kept: content {index.digest}: {nothing}")
 
 
 def test_a_lease_is_named_with_its_process(store: LocalStore) -> None:
