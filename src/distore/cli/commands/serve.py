@@ -43,7 +43,7 @@ _KEYS: Final[Mapping[str, str]] = {
     "htpasswd": "auth.htpasswd",
     "anonymous": "auth.anonymous",
 }
-_PATHS: Final = ("tls_cert", "tls_key", "htpasswd")
+_PATHS: Final = ("access_log", "tls_cert", "tls_key", "htpasswd")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -74,7 +74,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--htpasswd", metavar="FILE", help="who may use it: names and bcrypt hashes")
     parser.add_argument(
-        "--anonymous", metavar="WHAT", help="what nobody in particular may do: nothing or pull"
+        "--anonymous", metavar="ACTION", help="what everybody may do without a name: pull, or nothing"
     )
 
 
@@ -173,7 +173,8 @@ def overrides(args: argparse.Namespace) -> dict[str, object]:
             value = _of_environment(name)
         if value is None:
             continue
-        found[key] = os.path.abspath(os.path.expanduser(str(value))) if name in _PATHS else value
+        is_path = name in _PATHS and value not in ("-", "off")
+        found[key] = os.path.abspath(os.path.expanduser(str(value))) if is_path else value
     return found
 
 

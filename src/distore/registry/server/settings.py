@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -115,6 +116,8 @@ class LogSettings:
         if form not in FORMATS:
             raise table.wrong("format", f"want one of {', '.join(FORMATS)}")
         table.done()
+        if access not in (None, "-", "off"):
+            access = os.path.join(table.folder, os.path.expanduser(access))
         return cls(access=None if access == "off" else access, format=form)
 
 
