@@ -211,6 +211,12 @@ class Pusher:
             self.tags[tag] = got.body
 
 
+def await_pushes(pushers: list[Pusher], count: int) -> None:
+    """Until so many more images were begun."""
+    least = count + sum(pusher.number for pusher in pushers)
+    until(lambda: sum(pusher.number for pusher in pushers) > least)
+
+
 def test_kills_at_any_moment_lose_nothing_that_was_said(tmp_path: Path, workers: tuple[str, str]) -> None:
     draw = random.Random(7)
     pushers = [Pusher(f"team/{number}", number) for number in range(3)]
@@ -222,7 +228,8 @@ def test_kills_at_any_moment_lose_nothing_that_was_said(tmp_path: Path, workers:
             threads = [threading.Thread(target=pusher.run, args=(server,)) for pusher in pushers]
             for thread in threads:
                 thread.start()
-            time.sleep(draw.uniform(0.1, 1.0))  # the moment is what is tested
+            await_pushes(pushers, 4)
+            time.sleep(draw.uniform(0.0, 0.5))  # the moment is what is tested
             kill(server)
             for thread in threads:
                 thread.join()
