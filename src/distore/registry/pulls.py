@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from distore.repositories import Repositories
 
 INTERVAL: Final = 60.0  # seconds
+Got = tuple[str, "Digest", str | None]  # repository, manifest, and the tag it was got by
 _MAX: Final = 10_000  # pulls remembered; more are written down at once, or lost when that fails
 
 
@@ -29,14 +30,14 @@ class Pulls:
         self._repositories = repositories
         self._now = now
         self._guard = threading.Lock()
-        self._noted: dict[tuple[str, Digest, str | None], float] = {}
+        self._noted: dict[Got, float] = {}
         self._written = now()
 
-    def note(self, repository: str, digest: Digest, tag: str | None) -> None:
+    def note(self, got: Got) -> None:
         """Somebody gets a manifest now."""
         with self._guard:
             if len(self._noted) < _MAX:
-                self._noted[repository, digest, tag] = self._now()
+                self._noted[got] = self._now()
 
     def flush(self, *, force: bool = True) -> None:
         """Write down what was noted; without ``force`` only if that was not done for a while."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from distore.registry.message import Request, Response
+    from distore.registry.pulls import Got
 
 CAPACITY: Final = 32 * 1024 * 1024  # bytes of bodies
 MAX_BODY: Final = 256 * 1024  # bytes of one
@@ -23,10 +24,13 @@ _OVERHEAD: Final = 2048  # bytes of an answer without its body
 _SPECIAL: Final = ("range", "if-none-match", "if-range")
 
 
-class _Kept(NamedTuple):
+class Kept(NamedTuple):
+    """An answer; ``got`` is what whoever gets it pulls."""
+
     response: Response
     version: int
     when: float
+    got: Got | None
 
 
 class Recent:
@@ -44,10 +48,10 @@ class Recent:
         self._now = now
         self._capacity = capacity
         self._guard = threading.Lock()
-        self._kept: OrderedDict[tuple[str, str], _Kept] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str], Kept] = OrderedDict()
         self._size = 0  # bytes
 
-    def get(self, request: Request) -> Response | None:
+    def get(self, request: Request) -> Kept | None:
         """The answer, if it still holds."""
         key = (request.method, request.path)
         with self._guard:
@@ -56,13 +60,14 @@ class Recent:
             return None
         if kept.version != self._version() or not 0 <= self._now() - kept.when < MAX_AGE:
             return None
-        return kept.response
+        return kept
 
-    def keep(self, request: Request, response: Response, *, version: int) -> Response:
+    def keep(self, request: Request, response: Response, *, version: int, got: Got | None = None) -> Response:
         """Remember a whole answer; the same answer, which may be sent instead.
 
         Args:
             version: From before the answer was looked up.
+            got: As Kept.
         """
         if response.status != 200 or response.length > MAX_BODY or not is_plain(request):
             return response
@@ -70,18 +75,18 @@ class Recent:
             with response.body.reader as reader:
                 data = reader.read_at(response.body.length, response.body.start)
             response = replace(response, body=data)
-        self._put(request, response, version)
+        self._put(request, response, version, got)
         return response
 
     def keep_head(self, request: Request, response: Response, *, version: int) -> Response:
         """As ``keep``, for a HEAD alone, whatever the size of the body is."""
         if response.status == 200 and is_plain(request):
             headers = {**response.headers, "content-length": str(response.length)}
-            self._put(request, replace(response, headers=headers, body=b""), version)
+            self._put(request, replace(response, headers=headers, body=b""), version, None)
         return response
 
-    def _put(self, request: Request, response: Response, version: int) -> None:
-        kept = _Kept(response, version, self._now())
+    def _put(self, request: Request, response: Response, version: int, got: Got | None) -> None:
+        kept = Kept(response, version, self._now(), got)
         key = (request.method, request.path)
         with self._guard:
             self._take(key)

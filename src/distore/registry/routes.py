@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from distore.registry.message import Request
+    from distore.registry.pulls import Got
     from distore.repositories import Repositories
 
 _VERSION: Final = "docker-distribution-api-version"  # what Docker's clients look for
+_ROOT: Final = "/v2"
 _READS: Final = ("GET", "HEAD")
 _METHODS: Final[Mapping[str, tuple[str, ...]]] = {
     "blobs": (*_READS, "DELETE"),
@@ -98,10 +100,12 @@ class PushRegistry:
 
     def quick(self, request: Request, /) -> Response | None:
         """The answer, if it is at hand: to what was asked a moment ago."""
-        response = self._recent.get(request)
-        if response is not None:
-            self._note(request, response)
-        return response
+        kept = self._recent.get(request)
+        if kept is None:
+            return None
+        if kept.got is not None:
+            self._pulls.note(kept.got)
+        return kept.response
 
     def expire(self, now: float, idle: float = ABANDONED) -> int:
         """Drop the uploads that got no byte for ``idle`` seconds; how many those were."""
@@ -119,27 +123,19 @@ class PushRegistry:
 
     def _remembered(self, request: Request, target: Target) -> Response:
         """Answer, and have what is asked often at hand for the next one."""
-        kept = (
-            self._recent.keep
-            if target.kind in ("manifests", "tags") or not target.kind
-            else self._recent.keep_head
-            if target.kind == "blobs" and request.method == "HEAD"
-            else None
-        )
-        if kept is None or request.method not in _READS or request.path.startswith(CATALOG_PATH):
+        lasting = target.kind in ("manifests", "tags") or request.path.rstrip("/") == _ROOT
+        head = target.kind == "blobs" and request.method == "HEAD"
+        if request.method not in _READS or not (lasting or head):
             return self._answer(request, target)
         version = self._repositories.version()  # before the look-up: a change meanwhile ends the answer
-        response = kept(request, _signed(self._answer(request, target)), version=version)
-        self._note(request, response)
-        self._pulls.flush(force=False)
-        return response
-
-    def _note(self, request: Request, response: Response) -> None:
-        """Who gets a manifest, or looks what a tag names (clients then ask by digest), pulls it."""
-        target = target_of(request.path)
-        if target.kind == "manifests" and response.status in (200, 304):
-            digest = Digest(response.headers["docker-content-digest"])
-            self._pulls.note(target.repository, digest, None if ":" in target.last else target.last)
+        response = _signed(self._answer(request, target))
+        if head:
+            return self._recent.keep_head(request, response, version=version)
+        got = _got(target, response)
+        if got is not None:
+            self._pulls.note(got)
+            self._pulls.flush(force=False)
+        return self._recent.keep(request, response, version=version, got=got)
 
     def _answer(self, request: Request, target: Target) -> Response:
         allowed = _METHODS.get(target.kind, _READS)
@@ -161,7 +157,7 @@ class PushRegistry:
     def _root(self, request: Request) -> Response:
         """Answer for what belongs to no repository."""
         path = request.path.rstrip("/")
-        if path == "/v2":
+        if path == _ROOT:
             return Response(status=200, headers={"content-type": "application/json"}, body=b"{}")
         if path != CATALOG_PATH:
             return _no_endpoint()
@@ -232,6 +228,14 @@ def target_of(path: str) -> Target:
     if kind == "uploads" and name.endswith("/blobs"):
         return Target(name.removesuffix("/blobs"), "upload", last)
     return Target(name, "" if kind in ("upload", "uploads") else kind, last)
+
+
+def _got(target: Target, response: Response) -> Got | None:
+    """Who gets a manifest, or looks what a tag names (clients then ask by digest), pulls it."""
+    if target.kind != "manifests" or response.status not in (200, 304):
+        return None
+    digest = Digest(response.headers["docker-content-digest"])
+    return target.repository, digest, None if ":" in target.last else target.last
 
 
 def _signed(response: Response) -> Response:
