@@ -268,6 +268,7 @@ class RegistryServer:
             if answer is not None:
                 visit.status = answer.status
                 return answer
+            visit.incoming.open()
             given = await self._given(visit)  # that worker has ended: perhaps it is for us by now
         if given.status == ELSEWHERE:
             given = errors.refusal(503, errors.UNKNOWN, "another process is at work on it", retry_after="1")

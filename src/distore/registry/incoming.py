@@ -78,8 +78,12 @@ class Incoming:
         Raises:
             TimeoutError, ConnectionError, web.RequestPayloadError: The client does not send the rest.
         """
-        self._closed.clear()
+        self.open()
         return await self._take(limit) if self._has_body else b""
+
+    def open(self) -> None:
+        """Let another handler read it, after one that did not."""
+        self._closed.clear()
 
     def close(self) -> None:
         """Nobody answers any more: let go of a thread that still waits for bytes."""
