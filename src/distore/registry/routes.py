@@ -108,7 +108,7 @@ class PushRegistry:
         return kept.response
 
     def expire(self, now: float, idle: float = ABANDONED) -> int:
-        """Write down pulls, and drop the uploads that got no byte for ``idle`` seconds; how many those were."""
+        """Write pulls down, and drop uploads without a byte for ``idle`` seconds; how many those were."""
         self._pulls.flush()
         return self._sessions.expire(now, idle=idle)
 
