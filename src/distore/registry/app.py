@@ -16,7 +16,7 @@ from distore.registry import errors
 from distore.registry.incoming import Incoming
 from distore.registry.message import ELSEWHERE, NO_ANSWER, OWNER, Request, Response
 from distore.registry.server.addresses import Address, name_of
-from distore.registry.server.connection import Connections, is_inside
+from distore.registry.server.connection import Connections, is_inside, peer_of
 from distore.registry.server.crowd import Crowd
 from distore.registry.server.door import Door
 from distore.registry.server.exchange import Exchange
@@ -188,6 +188,7 @@ class RegistryServer:
             head_timeout=None if limits is None else limits.header_timeout,
             keepalive_timeout=_KEEP_ALIVE if limits is None else limits.idle_timeout,
             failed=self._failed,
+            refused=self._refused,
             access_log=None,
             auto_decompress=False,
         )
@@ -314,8 +315,7 @@ class RegistryServer:
             query = {name: values[0] for name, values in every.items()}
             repeated = {name: values for name, values in every.items() if len(values) > 1}
         headers = {name.lower(): value for name, value in request.headers.items()}
-        peer = request.transport.get_extra_info("peername") if request.transport is not None else None
-        origin = self._proxies.origin(peer[0] if isinstance(peer, tuple) else "", request.scheme, headers)
+        origin = self._proxies.origin(peer_of(request), request.scheme, headers)
         return Request(
             method=request.method,
             path=request.path,
@@ -326,6 +326,12 @@ class RegistryServer:
             client=origin.client,
             scheme=origin.scheme,
         )
+
+    def _refused(self, client: str, status: int) -> None:
+        """What was no request counts all the same."""
+        if self._around.observe is not None:
+            request = Request(method="-", path="-", client=client)
+            self._around.observe(Exchange(request, os.urandom(8).hex(), status, 0, 0, 0.0))
 
     def _failed(self, error: BaseException | None) -> None:
         if self._around.say is not None and error is not None:

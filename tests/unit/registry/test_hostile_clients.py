@@ -251,7 +251,9 @@ def test_a_mistake_of_ours_is_told_to_the_operator_and_not_to_the_client(
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     ],
 )
-def test_what_is_no_request_gets_one_document_and_no_more(serve: Serve, said: list[str], data: bytes) -> None:
+def test_what_is_no_request_gets_one_document_and_no_more(
+    serve: Serve, said: list[str], seen: list[Exchange], data: bytes
+) -> None:
     with plug(serve(fine), data) as client:
         answer = everything(client)
 
@@ -260,6 +262,7 @@ def test_what_is_no_request_gets_one_document_and_no_more(serve: Serve, said: li
     assert b"traceback" not in body.lower()
     assert json.loads(body)["errors"][0]["code"]
     assert said == []
+    assert [(exchange.status, exchange.request.client) for exchange in seen] == [(400, "127.0.0.1")]
 
 
 @pytest.mark.slow

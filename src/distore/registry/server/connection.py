@@ -91,6 +91,8 @@ class Connection(web.RequestHandler):
         """The answer to what is no request (400), or to a mistake of ours (500)."""
         if status >= 500 and exc is not None:
             self._failed(exc)
+        elif isinstance(self._manager, Connections) and self._manager.refused is not None:
+            self._manager.refused(peer_of(request), status)
         text = "not a request that can be read" if status == 400 else "something went wrong here"
         refusal = errors.refusal(status, errors.UNSUPPORTED if status == 400 else errors.UNKNOWN, text)
         assert isinstance(refusal.body, bytes)
@@ -123,9 +125,11 @@ class Connections(web.Server):
         *,
         head_timeout: float | None,
         failed: Callable[[BaseException], None],
+        refused: Callable[[str, int], None] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(handler, **options)
+        self.refused = refused  # told the client and the status of what was no request
         self.transports: set[asyncio.Transport] = set()
         self._options = options
         self._head_timeout = head_timeout
@@ -152,6 +156,12 @@ class Connections(web.Server):
         for each in self.connections:
             if isinstance(each, Connection) and each.is_idle:
                 each.force_close()
+
+
+def peer_of(request: web.BaseRequest) -> str:
+    """The address at the other end; nothing for a unix socket, and for one that has gone."""
+    peer = request.transport.get_extra_info("peername") if request.transport is not None else None
+    return peer[0] if isinstance(peer, tuple) else ""
 
 
 def is_inside(request: web.BaseRequest) -> bool:
