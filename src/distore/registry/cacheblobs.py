@@ -113,16 +113,17 @@ class CachedBlobs:
         Raises:
             NotFound, Unauthenticated, PermissionDenied, Unavailable: The upstream has none to give.
         """
+        is_here = self._has(digest)  # first: what has come since is still on its way, or offered
         with self._guard:
             coming = self._coming.get(digest)
             if coming is not None and copy.repository in coming.wanted and coming.growth.hold():
                 return coming.growth
-        if coming is None and self._repositories.has(copy.repository, digest) and self._has(digest):
+        if coming is None and is_here and self._repositories.has(copy.repository, digest):
             return None
         size = self._sizes.get((copy.repository, digest))
         # Whoever knows a digest must not get by it what only another repository has: the upstream
         # is asked whether this one has it, too, before bytes that are here already are given out.
-        proven = coming is not None or self._has(digest)
+        proven = coming is not None or is_here
         if proven or size is None:
             size, proven = self.size(copy, digest), True
         if coming is None:
