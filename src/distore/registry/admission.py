@@ -20,6 +20,7 @@ _LOOK: Final = 32 * 1024 * 1024  # bytes taken between two looks at the room tha
 _WRITES: Final = frozenset(
     {("POST", "uploads"), ("PATCH", "upload"), ("PUT", "upload"), ("PUT", "manifests")}
 )
+_REFUSED: Final = 400  # the first status of answers that say no
 _MAX_LENGTH: Final = 1 << 62
 
 
@@ -53,10 +54,13 @@ class Admission:
         except DistoreError as error:
             return errors.response_for(error)
         metered = _Metered(request.body, self._room, target.repository, left=left)
+        kept = False
         try:
-            return self._inner.handle(replace(request, body=metered))
+            response = self._inner.handle(replace(request, body=metered))
+            kept = response.status < _REFUSED
+            return response
         finally:
-            self._room.end(target.repository, metered.taken)
+            self._room.end(target.repository, metered.taken, kept=kept)
 
     def quick(self, request: Request, /) -> Response | None:
         """What needs no look at the room."""
@@ -71,6 +75,7 @@ class Admission:
             return
         if not self._repositories.has(repository, digest):
             self._room.check_mount(repository, size, self._repositories.owners(digest))
+            self._room.add(repository, size)  # until somebody adds it up
 
 
 class _Metered:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 DEFAULT_FREE: Final = 1_000_000_000  # bytes that stay free, unless that is too much of a small disk
 _DEFAULT_SHARE: Final = 20  # of a small disk one part of so many
-_FRESH: Final = 1.0  # seconds that a sum of sizes holds at least
 _REST: Final = 20  # times what a sum took are left to others before the next one
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 
@@ -102,10 +101,15 @@ class Room:
         for ledger in self._about(repository):
             ledger.note(size)
 
-    def end(self, repository: str, size: int) -> None:
-        """A request has ended that brought so many bytes."""
+    def add(self, repository: str, size: int) -> None:
+        """Bytes that were here came to be a repository's, too."""
         for ledger in self._about(repository):
-            ledger.end(size)
+            ledger.add(size)
+
+    def end(self, repository: str, size: int, *, kept: bool) -> None:
+        """A request has ended that brought so many bytes, which were kept or not."""
+        for ledger in self._about(repository):
+            ledger.end(size, kept=kept)
 
     def _about(self, repository: str) -> list[_Ledger]:
         return [ledger for ledger in self._ledgers if ledger.quota.repositories.match(repository)]
@@ -149,9 +153,15 @@ class _Ledger:
             self._since += size
             self._running += size
 
-    def end(self, size: int) -> None:
+    def add(self, size: int) -> None:
+        with self._guard:
+            self._since += size
+
+    def end(self, size: int, *, kept: bool) -> None:
         with self._guard:
             self._running -= size
+            if not kept:
+                self._since = max(0, self._since - size)
 
     def _now_used(self) -> int:
         with self._guard:
@@ -163,7 +173,7 @@ class _Ledger:
                     self._version = version
                 self._since = 0
                 ended = self._monotonic()
-                self._until = ended + max(_FRESH, (ended - started) * _REST)
+                self._until = ended + (ended - started) * _REST
             return self._sum + max(self._since, self._running)
 
     def _added_up(self) -> int:
