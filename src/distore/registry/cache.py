@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 _READS: Final = ("GET", "HEAD")
 _ASKS: Final = 32  # small questions to upstreams at once
-_TRIES: Final = 5  # times that something is brought which is removed at once
+_TRIES: Final = 20  # times that something is brought which is removed at once
 _ABSENT: Final = 10_000  # names and digests
 _LEFT: Final = 86400.0  # seconds that what came of a download is kept for another try
 _LEFT_IN_NEED: Final = 3600.0  # the same, when the disk is full
