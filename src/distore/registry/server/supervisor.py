@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import select
-import shutil
 import signal
 import socket
 import tempfile
@@ -17,8 +16,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from distore.errors import DistoreError, InvalidArgument
-from distore.registry.server import past
+from distore.errors import DistoreError
+from distore.registry.server import meetingplace, past
 from distore.registry.server.listeners import Listeners
 from distore.registry.server.notify import Notifier, forget, handed_over
 
@@ -45,7 +44,6 @@ _BACKOFF: Final = (
     10.0,
 )  # seconds before a worker is replaced, by failures in a row
 _HEALTHY: Final = 30.0  # seconds after which a worker that dies has not failed in a row
-_MAX_PATH: Final = 90  # bytes of a folder for unix sockets: an address has room for 107
 
 
 class Job(NamedTuple):
@@ -122,7 +120,8 @@ class Supervisor:
         self._listeners: Sequence[socket.socket] = self._open.bind(self._configuration.server.listen)
         # A signal that comes before somebody listens for it waits.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-        self._folder = _folder()
+        place = meetingplace.make(tempfile.gettempdir(), uid=os.getuid())
+        self._folder = place.folder
         self._ends = socket.socketpair()
         for end in self._ends:
             end.setblocking(False)
@@ -142,7 +141,7 @@ class Supervisor:
             for end in self._ends:
                 end.close()
             self._open.close()
-            shutil.rmtree(self._folder, ignore_errors=True)
+            place.remove()
 
     def _turn(self, woken: socket.socket) -> None:
         """Wait for something, and see to it."""
@@ -349,16 +348,3 @@ class Supervisor:
 
 def _ignore(number: int, frame: object) -> None:
     """Signals come through the wakeup descriptor."""
-
-
-def _folder() -> str:
-    """A private folder whose name is short enough for unix sockets in it.
-
-    Raises:
-        InvalidArgument: The system's folder for temporary files has too long a name.
-    """
-    folder = tempfile.mkdtemp(prefix="dist-serve-")
-    if len(os.fsencode(folder)) > _MAX_PATH:
-        os.rmdir(folder)
-        raise InvalidArgument(f"{folder}: too long a path for sockets; TMPDIR names a folder")
-    return folder
