@@ -27,8 +27,8 @@ dist: $(READY)
 	@printf '#!%s -I\nfrom distore.cli.main import entry\n\nentry()\n' "$(CURDIR)/$(BIN)/python" > $@
 	@chmod +x $@
 
-demo: dist ## set up, then run the main job: a registry, the 2017 pipeline, fsck, resume
-	$(BIN)/python demo/demo.py
+demo: dist ## set up, then run the main job: a registry, the 2017 pipeline, fsck, resume; KEEP=1: go on serving
+	$(BIN)/python demo/demo.py $(if $(KEEP),--keep)
 
 test: dist ## set up, then run the test suite
 	$(BIN)/python -m pytest -n $(WORKERS) tests --ignore=tests/interop

@@ -19,6 +19,7 @@ os.environ["COLUMNS"] = "100"
 from distore import errors
 from distore.cli.commands import ALIASES, VERBS
 from distore.cli.main import load, parser_of
+from distore.testing.registry_conformance import expected, table
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
@@ -94,7 +95,17 @@ def man() -> str:
     return "\n".join(parts) + "\n"
 
 
-PAGES = {"reference/cli.md": cli, "reference/errors.md": error_table, "man/dist.1": man}
+def conformance() -> str:
+    """docs/reference/conformance.md"""
+    return table.markdown(expected.DIST_SERVE, expected.DOCKER_REGISTRY)
+
+
+PAGES = {
+    "reference/cli.md": cli,
+    "reference/conformance.md": conformance,
+    "reference/errors.md": error_table,
+    "man/dist.1": man,
+}
 
 
 def dead_links() -> list[str]:
