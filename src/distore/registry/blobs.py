@@ -64,6 +64,9 @@ def served(reader: Reader, request: Request, digest: Digest, *, media_type: str)
         "etag": etag,
         "accept-ranges": "bytes",
         "cache-control": "max-age=31536000, immutable",
+        # What strangers pushed is never a page of this server, with the login of who looks at it.
+        "content-security-policy": "sandbox",
+        "x-content-type-options": "nosniff",
     }
     known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
     if etag in known or known == ["*"]:

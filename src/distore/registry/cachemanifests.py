@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 _FRESH: Final = 50_000  # tags
 _TYPES: Final = 50_000  # manifests that an index told the type of
 _TOLD: Final = 3600.0  # seconds that this is remembered
+# What of a stranger's is handed on by its own name: nothing that a browser shows as a page.
+_JSON: Final = re.compile(r"application/(?:[A-Za-z0-9!#$&^_.+-]{1,100}[.+])?json")
 
 
 class CachedManifests:
@@ -211,7 +214,8 @@ def _foreign(document: Document, content: dict[str, object], media_type: str, na
         return parse(document.data, guess).record(document.digest, len(document.data))
     except InvalidArgument:
         pass
-    is_document = mediatypes.is_schema1(media_type) or "json" in media_type
+    media_type = media_type.partition(";")[0].strip()
+    is_document = mediatypes.is_schema1(media_type) or _JSON.fullmatch(media_type) is not None
     if "schemaVersion" not in content or not is_document:
         raise FailedPrecondition(f"{name}: the upstream's answer is no manifest")
     try:
