@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tests.unit.registry.page_site import EVIL, NOW, Site, Strict
+from tests.unit.registry.page_site import CONFIG, EVIL, NOW, Site, Strict
 
 from distore.content.local.store import LocalStore
 from distore.metadata.db import Metadata
@@ -45,6 +46,26 @@ def test_only_what_somebody_may_pull_is_shown(site: Site) -> None:
         "/ui/r/docker.io/library/secret:1",
     ):
         assert site.ask(path, start="mine/").status == 404
+
+
+def test_a_digest_in_a_manifest_opens_nothing_of_another_repository(site: Site) -> None:
+    config = {**CONFIG, "config": {"Env": ["PASSWORD=hunter2"]}}
+    secret = site.image("secret/app", "1", b"layer" * 1000, config=config)
+    stolen = {"mediaType": mediatypes.OCI_CONFIG, "digest": Digest.of(json.dumps(config).encode()), "size": 9}
+    index = {**secret, "platform": {"os": "linux", "architecture": "arm64"}}
+    site.push("mine/copy", "1", {"config": stolen, "layers": []}, mediatypes.OCI_MANIFEST)
+    site.push("mine/index", "1", {"manifests": [index]}, mediatypes.OCI_INDEX)
+
+    image, many = (
+        site.page("/ui/r/mine/copy:1", start="mine/"),
+        site.page("/ui/r/mine/index:1", start="mine/"),
+    )
+
+    assert "hunter2" in site.page("/ui/r/secret/app:1").text
+    assert "hunter2" not in image.text
+    assert "0 of 1 manifest here" in many.text
+    assert "kB" not in many.text
+    assert "arm64" not in site.page("/ui/r/mine/copy", start="mine/").text
 
 
 def test_what_strangers_wrote_is_text_and_nothing_else(site: Site) -> None:

@@ -29,7 +29,7 @@ MAX_CHILDREN: Final = 200  # of an index that a page shows
 def image_page(shown: Shown, request: Request, found: Found, *, now: float) -> View:
     """Of a manifest that is there, or should be."""
     name = found.place.repository
-    document = shown.document(found.descriptor)
+    document = shown.document(name, found.descriptor)
     trail = [("Repositories", links.HOME), (name, links.repository(name))]
     if document is None:
         content = el(
@@ -37,7 +37,7 @@ def image_page(shown: Shown, request: Request, found: Found, *, now: float) -> V
         )
         return _view(found, join(crumbs(trail), _title(found, "document"), content))
     runs = is_image(document)
-    config = None if isinstance(document, Index) else shown.config(document)
+    config = None if isinstance(document, Index) else shown.config(name, document)
     kind = _kind(document, runs=runs)
     parts: list[Child] = [
         crumbs(trail),
@@ -79,7 +79,7 @@ def _facts(
     shown: Shown, found: Found, document: Manifest | Index, config: ImageConfig | None, now: float
 ) -> list[tuple[str, Child]]:
     name, descriptor = found.place.repository, found.descriptor
-    held = shown.held(descriptor)
+    held = shown.held(name, descriptor)
     subject = document.subject
     pushed = found.record.pushed if found.record else found.tag.updated if found.tag else None
     pulled = found.record.pulled if found.record else None
@@ -118,7 +118,7 @@ def _children(shown: Shown, name: str, document: Index) -> Html:
     children = document.manifests[:MAX_CHILDREN]
     columns = [("Platform", "name"), ("Size", "number"), ("State", "wide"), ("Digest", "code")]
     rows = [_child(shown, name, child, document) for child in children]
-    here = sum(shown.size_of(child.digest) is not None for child in children)
+    here = sum(shown.is_here(name, child.digest) for child in children)
     left_out = len(document.manifests) - len(children)
     caption = f"{here} of {words.count(len(children), 'manifest')} here"
     if left_out:
@@ -134,8 +134,8 @@ def _children(shown: Shown, name: str, document: Index) -> Html:
 
 
 def _child(shown: Shown, name: str, child: Descriptor, document: Index) -> list[Child]:
-    here = shown.size_of(child.digest) is not None
-    held = shown.held(child) if here else {}
+    here = shown.is_here(name, child.digest)
+    held = shown.held(name, child) if here else {}
     link = links.image(Place(name, child.digest, is_digest=True))
     label = _child_name(child, document)
     return [

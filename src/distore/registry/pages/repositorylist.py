@@ -84,7 +84,7 @@ def _shelf_size(shown: Shown, name: str) -> int | None:
         return None
     held: dict[Digest, int] = {}
     for tag in tags.tags:
-        held.update(shown.held(tag.descriptor))
+        held.update(shown.held(name, tag.descriptor))
     return sum(held.values())
 
 

@@ -137,9 +137,9 @@ def _row(shown: Shown, name: str, tag: Tagged, now: float) -> list[Child]:
         badge(kind if number == 1 else f"{number} {kind}s", "about")
         for kind, number in sorted(referring.items())
     ]
-    platforms = list(dict.fromkeys(str(each) for each in shown.platforms(tag.descriptor)))
+    platforms = list(dict.fromkeys(str(each) for each in shown.platforms(name, tag.descriptor)))
     more = len(platforms) - _PLATFORMS
-    held = shown.held(tag.descriptor)
+    held = shown.held(name, tag.descriptor)
     return [
         join(
             el("a", tag.name, href=links.image(place)), el("span", about, class_="badges") if about else None

@@ -184,7 +184,7 @@ class Shown:
         if record is not None:
             return Found(place=place, descriptor=record.descriptor, record=record)
         kind = None if self._shelf is None else self._shelf.media_type(place.repository, digest)
-        size = self.size_of(digest)
+        size = None if kind is None else self._size_of(digest)
         if kind is None or size is None or not (mediatypes.is_manifest(kind) or mediatypes.is_index(kind)):
             return None
         return Found(place=place, descriptor=Descriptor(media_type=kind, digest=digest, size=size))
@@ -226,21 +226,32 @@ class Shown:
             names.update(self._shelf.owners(digest, most=most))
         return sorted(name for name in names if self.may(name))
 
-    def document(self, descriptor: Descriptor) -> Manifest | Index | None:
-        """A manifest or index; None when it cannot be read, or too many were."""
-        if self._left <= 0:
+    def document(self, repository: str, descriptor: Descriptor) -> Manifest | Index | None:
+        """A manifest or index; None when the repository does not offer it, or too many were read."""
+        if not self._takes_one(repository, descriptor.digest):
             return None
-        self._left -= 1
         return self._documents.manifest(descriptor.digest, descriptor.media_type)
 
-    def config(self, manifest: Manifest) -> ImageConfig | None:
-        """The config of an image; None when it has none."""
-        if self._left <= 0 or not mediatypes.is_config(manifest.config.media_type):
+    def config(self, repository: str, manifest: Manifest) -> ImageConfig | None:
+        """The config of an image; None when it has none that the repository offers."""
+        config = manifest.config
+        if not mediatypes.is_config(config.media_type) or not self._takes_one(repository, config.digest):
             return None
-        self._left -= 1
-        return self._documents.config(manifest.config.digest)
+        return self._documents.config(config.digest)
 
-    def size_of(self, digest: Digest) -> int | None:
+    def is_here(self, repository: str, digest: Digest) -> bool:
+        """Whether it is offered, and has not been lost."""
+        return self.offers(repository, digest) and self._size_of(digest) is not None
+
+    def _takes_one(self, repository: str, digest: Digest) -> bool:
+        """Whether one more document may be read: whoever writes its digest into a manifest of their own
+        must not get by it what only another repository has."""
+        if self._left <= 0:
+            return False
+        self._left -= 1
+        return self.offers(repository, digest)
+
+    def _size_of(self, digest: Digest) -> int | None:
         """Bytes of a blob; None when it is not there."""
         try:
             with self._content.reader(digest) as reader:
@@ -248,24 +259,24 @@ class Shown:
         except DistoreError:
             return None
 
-    def platforms(self, descriptor: Descriptor) -> list[Platform]:
+    def platforms(self, repository: str, descriptor: Descriptor) -> list[Platform]:
         """Those that it is for, as far as it says so itself."""
-        document = self.document(descriptor)
+        document = self.document(repository, descriptor)
         if document is None:
             return []
         if isinstance(document, Index):
             given = (child.platform for child in document.manifests[:DOCUMENTS])
             return [each for each in given if each is not None and each.os not in ("", "unknown")]
-        config = self.config(document)
+        config = self.config(repository, document)
         return [] if config is None or not config.platform.os else [config.platform]
 
-    def held(self, descriptor: Descriptor) -> dict[Digest, int]:
+    def held(self, repository: str, descriptor: Descriptor) -> dict[Digest, int]:
         """Bytes of everything that is there of an image, by digest; what a sparse index lacks is not."""
         found: dict[Digest, int] = {}
         waiting = [descriptor]
         while waiting:
             at = waiting.pop()
-            document = None if at.digest in found else self.document(at)
+            document = None if at.digest in found else self.document(repository, at)
             if document is None:
                 continue
             found[at.digest] = at.size
