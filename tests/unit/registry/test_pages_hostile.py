@@ -250,6 +250,17 @@ def test_a_layer_is_not_shown_as_json(site: Site) -> None:
     assert site.ask(f"/ui/raw/team/app@{Digest.of(bytes(1) + b'binary')}").status == 404
 
 
+def test_brackets_in_brackets_make_no_page_of_many_times_their_size(site: Site) -> None:
+    deep, many = 300, 200_000
+    data = ("[" * deep + "1," * many + "1" + "]" * deep).encode()
+    digest = site.put("team/app", data, mediatypes.OCI_CONFIG)["digest"]
+
+    body = site.ask(f"/ui/raw/team/app@{digest}").body
+
+    assert isinstance(body, bytes)
+    assert len(data) < len(body) < 2 * len(data)
+
+
 def test_running_ingests_do_not_tell_what_others_push_and_pull(site: Site) -> None:
     with site.store.writer("registry/secret/app/upload-1"), site.store.writer("secret thing"):
         page = site.page("/ui/running", start="mine/")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from distore.registry.pages.shown import Shown
 
 MAX_SHOWN: Final = 512 * 1024  # bytes of a document that a page shows
+_MAX_SHAPED: Final = 4 * MAX_SHOWN  # characters; brackets in brackets could make hundreds of times as many
 
 
 def raw_page(shown: Shown, content: Provider, place: Place) -> View | None:
@@ -35,7 +36,7 @@ def raw_page(shown: Shown, content: Provider, place: Place) -> View | None:
     except DistoreError:
         return None
     try:
-        shape = json.dumps(json.loads(data.decode()), indent=2, ensure_ascii=False)
+        shape = _shaped(data.decode())
     except (ValueError, RecursionError):
         return None
     trail = [("Repositories", links.HOME), (place.repository, links.repository(place.repository))]
@@ -49,3 +50,19 @@ def raw_page(shown: Shown, content: Provider, place: Place) -> View | None:
             el("pre", el("code", shape), class_="raw", tabindex=0, role="region", aria_label="JSON document"),
         ),
     )
+
+
+def _shaped(text: str) -> str:
+    """With indents; as it is, if they would take too much.
+
+    Raises:
+        ValueError, RecursionError: It is no JSON.
+    """
+    pieces: list[str] = []
+    length = 0
+    for piece in json.JSONEncoder(indent=2, ensure_ascii=False).iterencode(json.loads(text)):
+        pieces.append(piece)
+        length += len(piece)
+        if length > _MAX_SHAPED:
+            return text
+    return "".join(pieces)
