@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from distore.errors import NotFound, ReadOnly, Unavailable
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from distore.metadata.upkeep import Upkeep
     from distore.oci.digest import Digest
     from distore.oci.reference import Reference
-    from distore.registry.cachesettings import UpstreamSettings
     from distore.registry.compose import Composed
     from distore.registry.metrics import Metrics
     from distore.registry.settings import ServeSettings
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from distore.remotes.explanation import Explanation
     from distore.remotes.http.resolver import HttpResolver
     from distore.remotes.logins import Verified
+    from distore.remotes.options import RegistryOptions
     from distore.transfer.copy import Copier, CopyStore
     from distore.transfer.pace import Stop
     from distore.transfer.unpack import UnpackOptions
@@ -268,43 +268,20 @@ class App:
         )
         return Check(self.content, options, now=time.time, monotonic=time.monotonic, sleep=time.sleep)
 
-    @contextmanager
-    def serving(self, settings: ServeSettings, metrics: Metrics) -> Iterator[Composed]:
-        """The registry over the store, while the block runs.
+    def serving(self, settings: ServeSettings, metrics: Metrics) -> AbstractContextManager[Composed]:
+        """The registry over the store, while the block runs; see ``serving``."""
+        from distore.remotes.options import RegistryOptions
+        from distore.serving import serving
 
-        Args:
-            metrics: Where its numbers go.
-        Raises:
-            DistoreError: The store cannot be used, or a file that the settings name.
-        """
-        import time
-        from contextlib import ExitStack
-
-        from distore.registry.compose import Parts, compose
-
-        # Made now: a folder that is missing later is one that was lost.
-        with suppress(ReadOnly), self.content.database.transaction(durable=False):
-            pass
-        ways = ExitStack()
-        parts = Parts(
-            content=self.content,
-            repositories=self.repositories,
-            images=self.images,
-            resolver=lambda: self.resolver,
+        return serving(
+            self.metadata,
+            settings,
+            metrics,
+            options=self.config.registry or RegistryOptions(),
+            connect=self._connect,
             note=self._note,
-            connect=lambda upstream: ways.enter_context(self._way_to(upstream)),
-            now=time.time,
-            metrics=metrics,
-            free=lambda: _free(self.content.root),
-            state=self.content.root,
             upkeep=self.upkeep,
         )
-        composed = compose(settings, parts)
-        with ways:
-            try:
-                yield composed
-            finally:
-                composed.close()
 
     def check_ready(self) -> None:
         """Whether ``serving`` can do its work now.
@@ -321,25 +298,11 @@ class App:
             raise ReadOnly(f"store {root}: takes no writes")
         self.repositories.version()
 
-    def _way_to(self, upstream: UpstreamSettings | None) -> HttpResolver:
-        """A resolver for an upstream that has settings of its own, or for all others."""
-        from dataclasses import replace
-
-        from distore.registry.upstreams import credentials_of
+    def _connect(self, options: RegistryOptions) -> HttpResolver:
+        """A resolver that remembers no uploads."""
         from distore.remotes.budget import SharedBudget
         from distore.remotes.http.resolver import HttpResolver
-        from distore.remotes.options import RegistryOptions
 
-        options = self.config.registry or RegistryOptions()
-        if upstream is not None:
-            options = replace(
-                options,
-                server=upstream.server,
-                credentials=credentials_of(upstream) or options.credentials,
-                ca=upstream.ca or options.ca,
-                plain_http=upstream.plain_http or options.plain_http,
-                skip_verify=upstream.skip_verify or options.skip_verify,
-            )
         budget = SharedBudget(os.path.join(self.content.root, "hosts"), on_wait=self._waiting)
         return HttpResolver(options, on_retry=self._retrying, budget=budget)
 
@@ -352,11 +315,3 @@ class App:
         if self._resolver is not None:
             self._resolver.close()
 
-
-def _free(folder: str) -> int | None:
-    """Bytes that are free where a folder is."""
-    try:
-        found = os.statvfs(folder)
-    except OSError:  # nothing was stored yet
-        return None
-    return found.f_bavail * found.f_frsize

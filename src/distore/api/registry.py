@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from copy import copy as _shallow
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from distore.api.credentials import GivenCredentials
@@ -204,6 +205,10 @@ class Registry:
     def resolvers(self, folder: str | None = None) -> Resolvers:
         """The ways to registries for a store at ``folder``."""
         return Resolvers(self._options, credentials=self._credentials, folder=folder)
+
+    def options(self) -> RegistryOptions:
+        """How registries are reached, for who makes ways of its own."""
+        return replace(self._options, credentials=self._credentials)
 
     def interruptible(self, interrupt: Interrupt) -> Self:
         """The same Registry; its calls end with Cancelled when another thread sets ``interrupt``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from copy import copy as _shallow
 from typing import TYPE_CHECKING, Self
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from distore.api.archives import ConvertKeywords, ExportKeywords, ImportKeywords, MutateKeywords
     from distore.api.files import ImageFiles
     from distore.api.rootfs import CommitKeywords
+    from distore.api.serving import Served, ServeKeywords
     from distore.api.settings import Path
     from distore.api.transfers import CopyKeywords, Platforms, TransferKeywords
     from distore.api.unpacking import PullKeywords
@@ -81,7 +82,8 @@ class Store:
     ) -> None:
         self._command = command
         self._bind(LocalStore(os.fspath(root), command=command, namespace=namespace))
-        self._resolvers = (registry or Registry()).resolvers(self.content.root)
+        self._registry = registry or Registry()
+        self._resolvers = self._registry.resolvers(self.content.root)
         self._interrupt = Interrupt()
 
     def _bind(self, content: LocalStore) -> None:
@@ -200,6 +202,18 @@ class Store:
         from distore.api.rootfs import image_files
 
         return image_files(self._metadata, held(image), platform)
+
+    def serve(self, **options: Unpack[ServeKeywords]) -> AbstractContextManager[Served]:
+        """Be an OCI registry while the block runs, in threads of this process.
+        Keywords: ``host`` (127.0.0.1), ``port`` (0: a free one, which ``Served`` tells), ``tls`` (an
+        SSLContext), ``settings`` (the tables of docs/serve.md, without those about the server), ``note``.
+
+        Raises:
+            Unimplemented, Unavailable: aiohttp is not installed; it cannot listen there.
+        """
+        from distore.api.serving import serve_store
+
+        return serve_store(self._metadata, self._registry, **options)
 
     def commit_rootfs(self, source: Path, name: str | Reference, **options: Unpack[CommitKeywords]) -> Image:
         """Make an image, under ``name``, of a folder with a root filesystem, a bundle of ``dist bundle``, or

@@ -38,23 +38,21 @@ class ServedStore(Store, Follower, Protocol):
 
 
 class Parts(NamedTuple):
-    """What a registry is made of. ``resolver`` is made when it is first asked for; ``now``: seconds
-    since the epoch; ``metrics``: where the numbers of a layer go; ``free``:
-    bytes that are free where the store is, None when nobody knows; ``state``: the folder of the store;
-    ``note``: gets a line for the operator; ``connect``: a resolver of the cache's own, for an upstream
-    with settings of its own or (None) for all the others; ``upkeep``: what housekeeping
-    can do with the store, None: there is no housekeeping."""
+    """What a registry is made of. ``connect``: makes a resolver of the cache's own, for an upstream with
+    settings of its own or (None) for all the others; ``now``: seconds since the epoch; ``metrics``: where
+    the numbers of a layer go; ``free``: bytes that are free where the store is, None when nobody knows;
+    ``state``: the folder of the store; ``note``: gets a line for the operator; ``upkeep``: what
+    housekeeping can do with the store, None: there is no housekeeping."""
 
     content: ServedStore
     repositories: Repositories
     images: ImageStore
-    resolver: Callable[[], Resolver]
+    connect: Callable[[UpstreamSettings | None], Resolver]
     now: Callable[[], float]
     metrics: Metrics
     free: Callable[[], int | None] = lambda: None
     state: str = "."
     note: Callable[[str], None] = lambda _line: None
-    connect: Callable[[UpstreamSettings | None], Resolver] | None = None
     upkeep: Upkeep | None = None
 
 
@@ -72,7 +70,7 @@ def compose(settings: ServeSettings, parts: Parts) -> Composed:
     documents = Documents(parts.content)
     shelf = ShelfImages(parts.images, parts.content, documents, clock=parts.now) if settings.images else None
     close, caching = registry.close, settings.cache
-    upstreams = Upstreams(caching, parts.connect or (lambda _upstream: parts.resolver()))
+    upstreams = Upstreams(caching, parts.connect)
     if shelf is not None:
         takes = partial(_takes_pushes, caching, upstreams)
         service = Shelf(service, shelf, parts.content, parts.repositories, takes=takes)
