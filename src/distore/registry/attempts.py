@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _MOST: Final = 20_000  # clients and users that are told apart; the oldest are forgotten
+_LONGEST: Final = 255  # characters of a name; no user has a longer one
 _ALL: Final = 10  # times as many attempts has a client for all users together
 
 
@@ -56,7 +57,7 @@ class Attempts:
     def succeeded(self, client: str, user: str) -> None:
         """Give the attempts for this user back; those of the client for others stay away."""
         with self._guard:
-            self._taken.pop(_Kind(_network(client), user), None)
+            self._taken.pop(_kinds(client, user)[0], None)
 
     def _of(self, kind: _Kind) -> float:
         taken, when = self._taken.get(kind, (0.0, 0.0))
@@ -73,7 +74,7 @@ class Attempts:
 
 def _kinds(client: str, user: str) -> tuple[_Kind, _Kind]:
     network = _network(client)
-    return _Kind(network, user), _Kind(network, None)
+    return _Kind(network, user[:_LONGEST]), _Kind(network, None)
 
 
 def _network(client: str) -> str:

@@ -228,3 +228,13 @@ def test_a_password_is_in_no_repr(passwords: Passwords) -> None:
     passwords.check("1.1.1.1", Credentials("ann", "secret-word"))
 
     assert "secret-word" not in repr(vars(passwords)) + repr(Credentials("ann", "secret-word"))
+
+
+def test_a_name_that_nobody_can_have_takes_little_memory(clock: Clock) -> None:
+    attempts = Attempts(most=3, interval=30, now=clock)
+
+    for number in range(4):
+        attempts.failed("192.0.2.1", "x" * 60_000 + str(number))
+
+    assert attempts.wait("192.0.2.1", "x" * 300) > 0
+    assert attempts.wait("192.0.2.1", "ann") == 0
