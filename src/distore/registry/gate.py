@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from distore.errors import DistoreError, Unauthenticated
 from distore.registry import errors
 from distore.registry.basic import Credentials, credentials_of, is_empty, refused, too_many, wrong
+from distore.registry.crosssite import is_cross_site
+from distore.registry.crosssite import refused as cross_site
 from distore.registry.grants import PULL
 from distore.registry.message import Response
 from distore.registry.routes import target_of
@@ -31,7 +33,6 @@ LOGIN_PATH: Final = "/login"
 _HOST: Final = re.compile(
     r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?"
 )
-_SAFE: Final = ("GET", "HEAD")
 _VERSION: Final = {"docker-distribution-api-version": "registry/2.0"}
 
 
@@ -181,8 +182,8 @@ class Gate:
     def _passed(self, request: Request, shown: _Shown) -> Request | Response:
         """The request with what is granted in it; or why it goes no further."""
         target = target_of(request.path)
-        if _is_forged(request, shown):
-            return errors.refusal(403, errors.DENIED, "a page of another site cannot ask for this")
+        if shown.bearer is None and is_cross_site(request):  # with the password that a browser remembers
+            return cross_site()
         if target.repository:
             refused = self._in_repository(request, target, shown)
         elif request.path.lstrip("/").partition("/")[0] == "v2":
@@ -193,7 +194,7 @@ class Gate:
             return refused
         if shown.user is not None:
             request.notes["user"] = shown.user
-        if not target.repository and shown.bearer is not None and shown.bearer.catalog:
+        if shown.bearer is not None and shown.bearer.catalog and _is_catalog(request):
             shown = replace(shown, listing=True)
         return replace(request, grants=shown)
 
@@ -226,7 +227,7 @@ class Gate:
         # a login shall list what that lets it see. Everybody else gets a token for nothing.
         if shown.is_nobody and (self._has_logins or not self._is_open):
             return self._challenge(request, "log in first")
-        if request.path.rstrip("/") != CATALOG_PATH:
+        if not _is_catalog(request):
             return None
         if shown.bearer is not None and not shown.bearer.catalog:
             message = "the token does not allow to list repositories"
@@ -293,10 +294,8 @@ def _base_of(request: Request) -> str | None:
     return f"{scheme}://{host}" if _HOST.fullmatch(host) else None
 
 
-def _is_forged(request: Request, shown: _Shown) -> bool:
-    """Whether a browser sends it for a page of another site, with the password that it remembers."""
-    site = request.headers.get("sec-fetch-site", "")
-    return request.method not in _SAFE and site not in ("", "none", "same-origin") and shown.bearer is None
+def _is_catalog(request: Request) -> bool:
+    return request.path.rstrip("/") == CATALOG_PATH
 
 
 def _is_quotable(text: str) -> bool:

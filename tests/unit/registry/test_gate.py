@@ -252,6 +252,8 @@ def test_a_token_for_the_list_shows_what_its_user_may_read_and_opens_nothing(gat
     assert gate.granted("/v2/_catalog", token) == "ann: pull"
     assert gate.granted("/v2/_catalog", token, repository="secret") == "ann: "
     assert gate.ask("GET", ITEM, token).status == 401
+    for page in ("/", "/ui/r/team/x", "/ui/raw/team/x@sha256:00", "/v2/"):
+        assert gate.granted(page, token) == "ann: "
 
 
 def test_everybody_may_what_is_allowed_to_everybody(public: Asked) -> None:

@@ -71,6 +71,15 @@ def test_a_page_of_another_site_cannot_use_the_password_that_a_browser_remembers
     assert gate.ask("GET", ITEM, "ann", sec_fetch_site=site).status == 200
 
 
+def test_a_browser_that_tells_no_site_is_judged_by_the_origin(gate: Asked) -> None:
+    path = "/v2/team/x/blobs/uploads/"
+
+    assert gate.ask("POST", path, "ann", origin="http://evil.example").status == 403
+    assert gate.ask("POST", path, "ann", origin="null").status == 403
+    assert gate.ask("POST", path, "ann", origin="http://H:1").status == 200
+    assert gate.ask("POST", path, gate.token("ann", PUSH), origin="http://evil.example").status == 200
+
+
 @pytest.mark.parametrize(
     ("host", "realm"),
     [
