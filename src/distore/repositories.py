@@ -21,7 +21,8 @@ class ManifestRecord:
     ``descriptor`` is what a list of referrers shows: media type, digest, size, artifact type and the
     manifest's own annotations. ``children`` are the blobs and manifests that it names, each once, in any
     order, with the size it gives them, whether they are there or not; its ``subject`` is none of them.
-    ``pushed`` and ``pulled`` are aware UTC; None: not known yet, or never.
+    ``pushed``, ``pulled`` and ``used`` (when somebody was last told that it is there, to some seconds) are
+    aware UTC; None: not known yet, or never. ``cached``: nobody has pushed it, a pull-through cache got it.
     """
 
     descriptor: Descriptor
@@ -29,6 +30,8 @@ class ManifestRecord:
     children: tuple[tuple[Digest, int], ...] = ()
     pushed: datetime | None = None
     pulled: datetime | None = None
+    used: datetime | None = field(default=None, compare=False)
+    cached: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +186,8 @@ class Repositories(Protocol):
 
         Args:
             needed: What the repository must offer already.
-            cached: As for ``add_blob``; then the tags count as checked now.
+            cached: As for ``add_blob``; then the tags count as checked now, and one that was pushed
+                here stays where it is.
         Returns:
             Those of ``needed`` that it does not offer; unless there are none, nothing was changed.
         Raises:
@@ -210,16 +214,18 @@ class Repositories(Protocol):
         *,
         tags: Collection[Tag] = (),
         manifests: Collection[ManifestRecord] = (),
+        blobs: Collection[Digest] = (),
         before: float,
     ) -> tuple[list[str], list[Digest]]:
         """Remove what somebody found to be of no more use, unless it came to be of use since.
 
         A tag goes if it still names the same manifest, since the same moment; a manifest if no tag names
-        it, and no manifest that stays has it as a child. Neither goes if the manifest was pushed or
-        ``use``d from ``before`` (seconds since the epoch) on. All of it goes at once.
+        it, no manifest that stays has it as a child, and its subject does not stay; a blob if no manifest
+        names it. None goes if it was pushed or ``use``d from ``before`` (seconds since the epoch) on. All
+        of it goes at once.
 
         Args:
-            manifests: Those that name others come before these.
+            manifests: Those that name others come before these, and subjects before what is about them.
         Returns:
             The tags and the manifests that went.
         """

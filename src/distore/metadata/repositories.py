@@ -41,7 +41,9 @@ _ORIGIN: Final = "SELECT origin FROM repositories WHERE namespace = ? AND name =
 _USED: Final = f"SELECT used FROM repository_blobs WHERE {_HERE} AND digest = ?"  # noqa: S608
 _MANIFEST: Final = f"SELECT {MANIFEST} FROM repository_manifests WHERE {_HERE} AND digest = ?"  # noqa: S608
 _MANIFESTS: Final = (
-    f"SELECT {MANIFEST} FROM repository_manifests WHERE {_HERE} AND digest > ? ORDER BY digest LIMIT ?"  # noqa: S608
+    f"SELECT {MANIFEST}, (SELECT used FROM repository_blobs AS b WHERE b.namespace = m.namespace"  # noqa: S608
+    " AND b.repository = m.repository AND b.digest = m.digest) FROM repository_manifests AS m"
+    f" WHERE {_HERE} AND digest > ? ORDER BY digest LIMIT ?"
 )
 _CHILDREN: Final = f"SELECT digest, size FROM repository_links WHERE {_HERE} AND manifest = ?"  # noqa: S608
 _MANY_CHILDREN: Final = (
@@ -254,13 +256,14 @@ class StoredRepositories:
         *,
         tags: Collection[Tag] = (),
         manifests: Collection[ManifestRecord] = (),
+        blobs: Collection[Digest] = (),
         before: float,
     ) -> tuple[list[str], list[Digest]]:
-        if not (tags or manifests) or not self.exists(repository):
+        if not (tags or manifests or blobs) or not self.exists(repository):
             return [], []
         return self._commit.do(
             lambda connection: self._changes.retire(
-                connection, repository, tags=tags, manifests=manifests, before=before
+                connection, repository, tags=tags, manifests=manifests, blobs=blobs, before=before
             )
         )
 

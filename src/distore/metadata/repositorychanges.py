@@ -27,10 +27,11 @@ _OFFERED_IN: Final = f"SELECT 1 FROM repository_blobs WHERE {_HERE} AND digest =
 _OFFERED_ANYWHERE: Final = "SELECT 1 FROM repository_blobs WHERE namespace = ? AND digest = ? LIMIT 1"
 _PUT: Final = (
     "INSERT INTO repository_manifests"
-    " (namespace, repository, digest, media_type, artifact_type, subject, annotations, size, pushed)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET media_type = excluded.media_type,"
+    " (namespace, repository, digest, media_type, artifact_type, subject, annotations, size, pushed, cached)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET media_type = excluded.media_type,"
     " artifact_type = excluded.artifact_type, subject = excluded.subject,"
-    " annotations = excluded.annotations, size = excluded.size, pushed = excluded.pushed"
+    " annotations = excluded.annotations, size = excluded.size, pushed = excluded.pushed,"
+    " cached = min(cached, excluded.cached)"  # pushed once is pushed
 )
 _UNLINK: Final = f"DELETE FROM repository_links WHERE {_HERE} AND manifest = ?"  # noqa: S608
 _LINK: Final = "INSERT OR IGNORE INTO repository_links VALUES (?, ?, ?, ?, ?)"
@@ -40,6 +41,7 @@ _TAG: Final = (
     " updated = CASE WHEN digest = excluded.digest THEN updated ELSE excluded.updated END,"
     " digest = excluded.digest, media_type = excluded.media_type, size = excluded.size,"
     " checked = excluded.checked"
+    " WHERE excluded.checked IS NULL OR checked IS NOT NULL"  # a copy takes no tag from who pushed it
 )
 _UNTAG: Final = f"DELETE FROM repository_tags WHERE {_HERE} AND name = ?"  # noqa: S608
 _UNTAG_ALL: Final = f"DELETE FROM repository_tags WHERE {_HERE} AND digest = ?"  # noqa: S608
@@ -126,7 +128,7 @@ class Changes:
         digest = record.descriptor.digest
         self.add_blob(connection, repository, digest, record.descriptor.size, cached=cached)
         here, now = (self._namespace, repository), microseconds(self._now())
-        connection.execute(_PUT, (*here, *manifest_row(record), now))
+        connection.execute(_PUT, (*here, *manifest_row(record), now, cached))
         connection.execute(_UNLINK, (*here, digest))
         connection.executemany(_LINK, [(*here, digest, *child) for child in record.children])
         about = record.descriptor
@@ -158,6 +160,7 @@ class Changes:
         *,
         tags: Collection[Tag],
         manifests: Collection[ManifestRecord],
+        blobs: Collection[Digest],
         before: float,
     ) -> tuple[list[str], list[Digest]]:
         return retire(
@@ -167,6 +170,7 @@ class Changes:
             repository=repository,
             tags=tags,
             manifests=manifests,
+            blobs=blobs,
             latest=microseconds(latest_use(before, now=self._now())),
         )
 

@@ -19,6 +19,17 @@ _HERE: Final = "namespace = ? AND repository = ?"
 _RECENT: Final = f"SELECT 1 FROM repository_blobs WHERE {_HERE} AND digest = ? AND used > ?"  # noqa: S608
 _UNTAG: Final = f"DELETE FROM repository_tags WHERE {_HERE} AND name = ? AND digest = ? AND updated = ?"  # noqa: S608
 _TAGGED: Final = f"SELECT 1 FROM repository_tags WHERE {_HERE} AND digest = ? LIMIT 1"  # noqa: S608
+_SUBJECT: Final = (  # that a manifest is about, and that is here
+    f"SELECT 1 FROM repository_manifests WHERE {_HERE} AND digest ="  # noqa: S608
+    f" (SELECT subject FROM repository_manifests WHERE {_HERE} AND digest = ?)"
+)
+_DROP: Final = (
+    f"DELETE FROM repository_blobs WHERE {_HERE} AND digest = ? AND used <= ? AND NOT EXISTS"  # noqa: S608
+    " (SELECT 1 FROM repository_links AS l WHERE l.namespace = repository_blobs.namespace"
+    " AND l.repository = repository_blobs.repository AND l.digest = repository_blobs.digest)"
+    " AND NOT EXISTS (SELECT 1 FROM repository_manifests AS m WHERE m.namespace = repository_blobs.namespace"
+    " AND m.repository = repository_blobs.repository AND m.digest = repository_blobs.digest)"
+)
 _PARENT: Final = f"SELECT 1 FROM repository_links WHERE {_HERE} AND digest = ? LIMIT 1"  # noqa: S608
 
 
@@ -30,11 +41,13 @@ def retire(
     repository: str,
     tags: Collection[Tag],
     manifests: Collection[ManifestRecord],
+    blobs: Collection[Digest],
     latest: int,
 ) -> tuple[list[str], list[Digest]]:
     """Within one transaction.
 
-    Manifests that name others come first (a child goes only when no manifest names it any more).
+    Manifests that name others come first (a child goes only when no manifest names it any more), subjects
+    before what is about them: a signature goes with its image, and stays with one that somebody came to use.
 
     Args:
         latest: Microseconds since the epoch: what was used later stays.
@@ -57,7 +70,9 @@ def retire(
         digest = record.descriptor.digest
         if is_recent(digest):
             continue
-        needed = any(connection.execute(look, (*here, digest)).fetchone() for look in (_TAGGED, _PARENT))
+        looks = ((_TAGGED, (*here, digest)), (_PARENT, (*here, digest)), (_SUBJECT, (*here, *here, digest)))
+        needed = any(connection.execute(*look).fetchone() for look in looks)
         if not needed and changes.delete_manifest(connection, repository, digest):
             gone.append(digest)
+    connection.executemany(_DROP, [(*here, digest, latest) for digest in blobs])
     return gone_tags, gone

@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
     Row = tuple[object, ...]
 
-MANIFEST: Final = "digest, media_type, artifact_type, subject, annotations, size, pushed, pulled"
+MANIFEST: Final = "digest, media_type, artifact_type, subject, annotations, size, pushed, pulled, cached"
 TAG: Final = "name, digest, media_type, size, updated, pulled, checked"
 _MICROSECONDS: Final = 1_000_000
 
 
 def manifest_of(repository: str, row: Row, children: Iterable[Row]) -> ManifestRecord:
-    """Of a row of MANIFEST columns, and rows (digest, size) of what it names.
+    """Of a row of MANIFEST columns and, perhaps, ``used``; and rows (digest, size) of what it names.
 
     Raises:
         DataLoss: No such manifest can have been put.
     """
-    digest, _, _, subject, _, _, pushed, pulled = row
+    digest, _, _, subject, _, _, pushed, pulled, cached, *used = row
     try:
         return ManifestRecord(
             descriptor=descriptor_of(row),
@@ -35,6 +35,8 @@ def manifest_of(repository: str, row: Row, children: Iterable[Row]) -> ManifestR
             children=tuple((Digest(str(child)), _number(size)) for child, size in children),
             pushed=moment(pushed),
             pulled=moment(pulled),
+            used=moment(used[0]) if used else None,
+            cached=bool(cached),
         )
     except (InvalidArgument, ValueError) as error:
         raise _damaged(repository, f"manifest {digest}") from error

@@ -29,6 +29,14 @@ class _Repository:
     tags: dict[str, Tag] = field(default_factory=dict)  # the times of those in ``MemoryRepositories.shown``
     used: dict[Digest, float] = field(default_factory=dict)  # when somebody was last told of a blob
 
+    def last_use(self, digest: Digest) -> datetime | None:
+        """When it was last pushed, or somebody was told of it."""
+        record = self.manifests.get(digest)
+        moments = [datetime.fromtimestamp(self.used[digest], UTC)] if digest in self.used else []
+        if record is not None and record.pushed is not None:
+            moments.append(record.pushed)
+        return max(moments, default=None)
+
 
 class MemoryRepositories:
     """Repositories that end with the process. Nothing is swept.
@@ -95,7 +103,8 @@ class MemoryRepositories:
         with self._guard:
             here = self._all.get(repository)
             found = here.manifests if here is not None else {}
-            return [found[digest] for digest in sorted(found) if digest > after][:limit]
+            digests = [digest for digest in sorted(found) if digest > after][:limit]
+            return [replace(found[digest], used=here.last_use(digest)) for digest in digests if here]
 
     def tag(self, repository: str, name: str, /) -> Tag | None:
         with self._guard:
@@ -162,7 +171,9 @@ class MemoryRepositories:
 
     def add_blob(self, repository: str, digest: Digest, size: int, /, *, cached: bool = False) -> None:
         with self._guard:
-            self._made(repository, cached=cached).blobs.setdefault(digest, size)
+            here = self._made(repository, cached=cached)
+            here.blobs.setdefault(digest, size)
+            here.used[digest] = self._now()
 
     def mount(self, source: str | None, repository: str, digest: Digest, /) -> bool:
         with self._guard:
@@ -194,13 +205,19 @@ class MemoryRepositories:
             here = self._made(repository, cached=cached)
             old = here.manifests.get(descriptor.digest)
             pulled = old.pulled if old is not None else None
-            here.manifests[descriptor.digest] = replace(record, pushed=moment, pulled=pulled)
+            copied = cached and (old is None or old.cached)
+            here.manifests[descriptor.digest] = replace(
+                record, pushed=moment, pulled=pulled, used=None, cached=copied
+            )
             here.blobs[descriptor.digest] = descriptor.size
             plain = Descriptor(
                 media_type=descriptor.media_type, digest=descriptor.digest, size=descriptor.size
             )
             for name in tags:
-                known = self.tag(repository, name) or Tag(name=name, descriptor=plain)
+                found = self.tag(repository, name)
+                if cached and found is not None and found.checked is None:
+                    continue  # a copy takes no tag from who pushed it
+                known = found or Tag(name=name, descriptor=plain)
                 moved = known.updated is None or known.descriptor.digest != plain.digest
                 self.shown[repository][name] = plain
                 here.tags[name] = replace(
@@ -243,6 +260,7 @@ class MemoryRepositories:
         *,
         tags: Collection[Tag] = (),
         manifests: Collection[ManifestRecord] = (),
+        blobs: Collection[Digest] = (),
         before: float,
     ) -> tuple[list[str], list[Digest]]:
         limit = datetime.fromtimestamp(before, UTC)
@@ -270,6 +288,10 @@ class MemoryRepositories:
             )
             for digest in gone:
                 self.delete_manifest(repository, digest)
+            named = {child for record in here.manifests.values() for child, _ in record.children}
+            for digest in {*blobs} - named:
+                if here.used.get(digest, 0.0) < before:
+                    self.delete_blob(repository, digest)
             return gone_tags, sorted(gone)
 
     def forget(self, repository: str, /) -> bool:
@@ -306,7 +328,7 @@ class MemoryRepositories:
 def _useless(
     candidates: set[Digest], manifests: dict[Digest, ManifestRecord], *, tagged: set[Digest]
 ) -> set[Digest]:
-    """Those that no tag and no manifest that stays needs."""
+    """Those that no tag and no manifest that stays needs, and that are about none that stays."""
     gone = candidates - tagged
     while True:
         needed = {
@@ -315,6 +337,7 @@ def _useless(
             if digest not in gone
             for child, _ in record.children
         }
+        needed |= {digest for digest in gone if manifests[digest].subject in manifests.keys() - gone}
         if not gone & needed:
             return gone
         gone -= needed

@@ -87,6 +87,81 @@ class RepositorySharing(RepositoryContract):
 
         assert repositories.retire("app", manifests=[child], before=clock.now - 60) == ([], [])
 
+    def test_what_is_about_a_manifest_that_stays_is_not_retired(
+        self, repositories: Repositories, manifest: Callable[..., ManifestRecord], clock: Clock
+    ) -> None:
+        image = manifest(b"image", "v1")
+        signature = manifest(b"signature", subject=image.descriptor.digest)
+        alone = manifest(b"alone", subject=Digest.of(b"elsewhere"))
+        clock.now += 3600
+        assert repositories.use("app", image.descriptor.digest)
+
+        gone = repositories.retire("app", manifests=[image, signature, alone], before=clock.now - 60)
+
+        assert gone == ([], [alone.descriptor.digest])
+
+    def test_what_is_about_a_manifest_goes_with_it(
+        self, repositories: Repositories, manifest: Callable[..., ManifestRecord], clock: Clock
+    ) -> None:
+        image = manifest(b"image")
+        signature = manifest(b"signature", subject=image.descriptor.digest)
+        clock.now += 3600
+
+        repositories.retire("app", manifests=[image, signature], before=clock.now - 60)
+
+        assert repositories.manifests("app") == []
+
+    def test_blobs_are_retired_that_no_manifest_names_and_nobody_was_told_of(
+        self,
+        repositories: Repositories,
+        blob: Callable[..., Digest],
+        manifest: Callable[..., ManifestRecord],
+        clock: Clock,
+    ) -> None:
+        old, named, used = blob(b"old"), blob(b"named"), blob(b"used")
+        about = manifest(b"m", children=((named, 5),))
+        clock.now += 3600
+        assert repositories.use("app", used)
+        blobs = [old, named, used, about.descriptor.digest]
+
+        repositories.retire("app", blobs=blobs, before=clock.now - 60)
+
+        assert [repositories.has("app", digest) for digest in blobs] == [False, True, True, True]
+
+    def test_a_copy_takes_no_tag_from_who_pushed_it(
+        self, repositories: Repositories, manifest: Callable[..., ManifestRecord]
+    ) -> None:
+        pushed = manifest(b"pushed", "v1")
+
+        copy = manifest(b"copy", "v1", "v2", cached=True)
+
+        assert [tag.descriptor.digest for tag in repositories.tags("app")] == [
+            pushed.descriptor.digest,
+            copy.descriptor.digest,
+        ]
+
+    def test_what_was_pushed_once_is_no_copy(
+        self, repositories: Repositories, manifest: Callable[..., ManifestRecord]
+    ) -> None:
+        manifest(b"copy", cached=True)
+        for is_copy in (True, False, True):
+            manifest(b"both", cached=is_copy)
+
+        copies = {record.descriptor.digest: record.cached for record in repositories.manifests("app")}
+
+        assert copies == {Digest.of(b"copy"): True, Digest.of(b"both"): False}
+
+    def test_it_is_told_when_a_manifest_was_last_of_use(
+        self, repositories: Repositories, manifest: Callable[..., ManifestRecord], clock: Clock
+    ) -> None:
+        record = manifest(b"m")
+        clock.now += 3600
+        assert repositories.use("app", record.descriptor.digest)
+
+        (found,) = repositories.manifests("app")
+
+        assert found.used == datetime.fromtimestamp(clock.now, UTC)
+
     def test_a_tag_that_moved_is_not_retired(
         self, repositories: Repositories, manifest: Callable[..., ManifestRecord], clock: Clock
     ) -> None:

@@ -61,7 +61,7 @@ def filled(path: Path, number: int = 300) -> Tables:
         "repositories": {("team", "app", "pushed", 1), ("team", "hub/library/redis", "cache", 2)},
         "repository_blobs": {("team", "app", digest, n, n) for n, digest in enumerate(digests)},
         "repository_manifests": {
-            ("team", "app", digest, "application/x", *about, n, n, n if n % 3 else None)
+            ("team", "app", digest, "application/x", *about, n, n, n if n % 3 else None, n % 2)
             for n, digest in enumerate(digests)
             for about in [("a/b", digests[n - 1], "{}") if n % 2 else (None, None, None)]
         },

@@ -46,7 +46,7 @@ SHAPES: Final = {
     "snapshot_labels": "ntttt",
     "repositories": "ntoi",
     "repository_blobs": "ntdii",
-    "repository_manifests": "ntdtTDTiiI",
+    "repository_manifests": "ntdtTDTiiIi",
     "repository_links": "ntddi",
     "repository_tags": "nttdtiiII",
 }

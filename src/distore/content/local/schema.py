@@ -164,6 +164,7 @@ CREATE TABLE repository_manifests (
     size          INTEGER NOT NULL,
     pushed        INTEGER NOT NULL,
     pulled        INTEGER,
+    cached        INTEGER NOT NULL, -- 1: nobody has pushed it, a pull-through cache got it
     PRIMARY KEY (namespace, repository, digest)
 ) WITHOUT ROWID;
 CREATE INDEX repository_referrers ON repository_manifests (namespace, repository, subject, digest)
