@@ -48,6 +48,13 @@ def test_it_says_where_it_listens_and_answers_there(tmp_path: Path) -> None:
         assert server.ask("GET", "/readyz").body == b"ready\n"
 
 
+def test_a_page_of_another_site_cannot_push(tmp_path: Path) -> None:
+    with served(tmp_path) as server:
+        assert server.ask("POST", "/v2/a/blobs/uploads/", origin="http://evil.example").status == 403
+        assert server.ask("POST", "/v2/a/blobs/uploads/", sec_fetch_site="cross-site").status == 403
+        assert server.ask("POST", "/v2/a/blobs/uploads/").status == 202
+
+
 def test_it_listens_at_several_addresses_one_of_them_a_path(tmp_path: Path) -> None:
     path = tmp_path / "sock"
 

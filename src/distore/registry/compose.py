@@ -10,6 +10,7 @@ from distore.content.store import Follower, Store
 from distore.registry.admission import Admission
 from distore.registry.cache import Cache, CacheParts
 from distore.registry.cachenames import Naming
+from distore.registry.crosssite import CrossSite
 from distore.registry.documents import Documents
 from distore.registry.keeping import Keeping
 from distore.registry.pages.service import Pages
@@ -88,6 +89,8 @@ def compose(settings: ServeSettings, parts: Parts) -> Composed:
         from distore.registry.gatesetup import GateParts, gate_of  # loads cryptography
 
         service = gate_of(settings.auth, service, GateParts(parts.state, parts.now, parts.note))
+    else:
+        service = CrossSite(service)
     if caching.upstreams:
         names = caching.names
         service = Naming(service, upstreams, parts.repositories, names=names, now=parts.now)
