@@ -12,6 +12,7 @@ from distore.oci.digest import Digest
 from distore.registry.grants import PULL
 from distore.registry.message import BytesBody, Request, Response
 from distore.registry.routes import PushRegistry
+from distore.registry.tags import list_repositories
 from distore.testing.memory_repositories import MemoryRepositories
 
 BLOB = b"{}"
@@ -69,6 +70,21 @@ def test_pages_of_the_catalog_are_full_all_the_same(registry: PushRegistry) -> N
     assert (listed(first), listed(second)) == (["a", "d"], ["f"])
     assert first.headers["link"] == '</v2/_catalog?n=2&last=d>; rel="next"'
     assert "link" not in second.headers
+
+
+def test_a_name_among_many_that_are_not_shown_is_found_in_a_few_steps() -> None:
+    every = [f"r{number:05}" for number in range(20_000)]
+    asked = []
+
+    def names(after: str, limit: int) -> list[str]:
+        asked.append(limit)
+        start = every.index(after) + 1 if after else 0
+        return every[start : start + limit]
+
+    request = Request(method="GET", path="/v2/_catalog", query={"n": "1"}, grants=Only("r19999"))
+
+    assert listed(list_repositories(request, names)) == ["r19999"]
+    assert len(asked) < 20
 
 
 @pytest.mark.parametrize(
