@@ -83,7 +83,7 @@ class Naming:
         query = {name: value for name, value in request.query.items() if name != NAMESPACE}
         plain = replace(request, query=query)
         if host in self._own or request.path == _ROOT:
-            return plain
+            return self._in_full(plain)
         name = self._upstreams.repository(host, request.path.removeprefix(_ROOT))
         return None if name is None else self._in_full(replace(plain, path=_ROOT + name))
 

@@ -110,6 +110,7 @@ def asked() -> Callable[..., str]:
         ("/v2/a/tags/list", "localhost:5001", "/v2/localhost_5001/a/tags/list"),
         ("/v2/a/tags/list", "quay.io", "404"),
         ("/v2/mine/app/tags/list", "cache.example", "/v2/mine/app/tags/list"),
+        ("/v2/docker.io/redis/tags/list", "cache.example", "/v2/docker.io/library/redis/tags/list"),
         ("/v2/mine/app/tags/list", "", "/v2/mine/app/tags/list"),
         ("/v2/docker.io/redis/tags/list", "", "/v2/docker.io/library/redis/tags/list"),
         ("/v2/library/redis/manifests/7", "", "/v2/docker.io/library/redis/manifests/7"),
