@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from distore.errors import DistoreError, InvalidArgument, NotFound
 from distore.oci.digest import Digest
 from distore.registry import errors
+from distore.registry.grants import PULL
 from distore.registry.routes import target_of
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Admission:
         try:
             left = self._room.check(target.repository, length or 0)
             if "mount" in request.query and target.kind == "uploads":
-                self._check_mount(target.repository, request.query["mount"])
+                self._check_mount(request, target.repository)
         except DistoreError as error:
             return errors.response_for(error)
         metered = _Metered(request.body, self._room, target.repository, left=left)
@@ -66,15 +67,20 @@ class Admission:
         """What needs no look at the room."""
         return self._inner.quick(request) if request.method in ("GET", "HEAD") else None
 
-    def _check_mount(self, repository: str, text: str) -> None:
-        """Of a blob that is here somewhere; what is not becomes an upload, which is looked at as it comes."""
+    def _check_mount(self, request: Request, repository: str) -> None:
+        """Of a blob that the client may mount. Any other becomes an upload, which is looked at as it comes:
+        a refusal would tell that there is such a blob, and how large it is."""
         try:
-            digest = Digest(text)
+            digest = Digest(request.query["mount"])
             size = self._content.info(digest).size
         except (InvalidArgument, NotFound):
             return
+        owners, source = self._repositories.owners(digest), request.query.get("from")
+        given = [name for name in owners if source in (None, name)]
+        if not any(request.grants.may(PULL, name) for name in given):
+            return
         if not self._repositories.has(repository, digest):
-            self._room.check_mount(repository, size, self._repositories.owners(digest))
+            self._room.check_mount(repository, size, owners)
             self._room.add(repository, size)  # until somebody adds it up
 
 

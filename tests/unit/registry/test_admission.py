@@ -195,6 +195,33 @@ def test_a_mount_counts_where_it_brings_bytes(world: World) -> None:
     assert world.ask("POST", "/v2/team/b/blobs/uploads/?mount=nonsense").status == 202
 
 
+class Nothing:
+    """May pull from nowhere."""
+
+    user = "ann"
+
+    def may(self, action: str, repository: str, /) -> bool:
+        return action != "pull"
+
+
+@pytest.mark.parametrize("query", [{}, {"from": "secret"}, {"from": "team/a"}])
+def test_a_quota_does_not_tell_that_there_is_a_blob_which_may_not_be_read(
+    world: World, query: dict[str, str]
+) -> None:
+    secret = b"x" * 5000
+    assert world.push("secret", secret).status == 201
+
+    for digest in (Digest.of(secret), Digest.of(b"not here")):
+        request = Request(
+            method="POST",
+            path="/v2/team/a/blobs/uploads/",
+            query={"mount": digest, **query},
+            grants=Nothing(),
+        )
+        assert world.service.handle(request).status == 202
+    assert world.push("team/a", b"y" * 1000).status == 201
+
+
 def test_every_quota_must_have_room() -> None:
     quotas = (Quota(size=1000), Quota(repositories=Patterns(("team/*",)), size=100))
     world = World(KeepSettings(quotas=quotas))
