@@ -10,7 +10,7 @@ from distore.gc import batches
 from distore.registry.retention import decide
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from distore.oci.digest import Digest
     from distore.registry.keepsettings import KeepSettings
@@ -77,11 +77,28 @@ def _concerned(settings: KeepSettings, name: str) -> bool:
 def _carry_out(repositories: Repositories, verdicts: Verdicts, *, before: float) -> set[str]:
     """Names of the tags, and digests of the manifests, that went."""
     gone: set[str] = set()
-    name = verdicts.repository
-    for tags in batches(verdicts.going_tags, _AT_ONCE):
-        gone.update(repositories.retire(name, tags=tags, before=before)[0])
-    for manifests in batches(verdicts.going_manifests, _AT_ONCE):
-        gone.update(repositories.retire(name, manifests=manifests, before=before)[1])
+    hanging: dict[Digest, list[tuple[Digest, Tag]]] = {}  # by what the tag names
+    for on, tag in verdicts.hanging:
+        hanging.setdefault(tag.descriptor.digest, []).append((on, tag))
+
+    def retire(tags: Sequence[Tag], manifests: Sequence[ManifestRecord] = ()) -> None:
+        for went in repositories.retire(verdicts.repository, tags=tags, manifests=manifests, before=before):
+            gone.update(went)
+
+    waiting = {tag.name for pairs in hanging.values() for _, tag in pairs}
+    for tags in batches((tag for tag in verdicts.going_tags if tag.name not in waiting), _AT_ONCE):
+        retire(tags)
+    some: list[ManifestRecord] = []
+    for record in verdicts.going_manifests:
+        pairs = hanging.pop(record.descriptor.digest, [])
+        if pairs or len(some) == _AT_ONCE:
+            retire((), some)
+            some = []
+        if pairs:  # a signature goes when its image did, and not by itself
+            retire([tag for on, tag in pairs if on in gone])
+        some.append(record)
+    retire((), some)
+    retire([tag for pairs in hanging.values() for on, tag in pairs if on in gone])
     return gone
 
 

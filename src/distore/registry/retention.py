@@ -44,10 +44,23 @@ class Verdicts:
         return [tag for tag, verdict in self.tags if not verdict.keep]
 
     @property
+    def hanging(self) -> list[tuple[Digest, Tag]]:
+        """Of these, the tags that hang on a manifest and go when it does."""
+        there = {record.descriptor.digest for record, _ in self.manifests}
+        found = ((attached_to(tag.name), tag) for tag in self.going_tags)
+        return [(on, tag) for on, tag in found if on in there and on != tag.descriptor.digest]
+
+    @property
     def going_manifests(self) -> list[ManifestRecord]:
-        """Manifests that do not stay; whoever names another one comes before it."""
+        """Manifests that do not stay; one comes before what it names, and before what is about it."""
         going = {record.descriptor.digest: record for record, verdict in self.manifests if not verdict.keep}
-        return _parents_first(going)
+        about: dict[Digest, list[Digest]] = {}
+        for digest, record in going.items():
+            if record.subject is not None:
+                about.setdefault(record.subject, []).append(digest)
+        for on, tag in self.hanging:
+            about.setdefault(on, []).append(tag.descriptor.digest)
+        return _parents_first(going, about)
 
 
 def attached_to(tag: str) -> Digest | None:
@@ -73,7 +86,7 @@ def decide(
 
     A tag that no rule is about stays. A manifest stays with a tag, an index or a subject that stays; one
     that only tags led to which go now goes, too; one that nothing led to before goes when it has been
-    neither pushed nor got for ``settings.untagged``.
+    neither pushed nor got for ``settings.untagged``. What was of use within ``settings.grace`` stays for now.
     """
     return _Decision(repository, tags, manifests, settings, now).verdicts()
 
@@ -105,6 +118,7 @@ class _Decision:
                 self._hanging.setdefault(to, []).append(tag)
             else:
                 self._plain.append(tag)
+        self._recent = self._used_lately()
 
     def verdicts(self) -> Verdicts:
         told = self._rules()
@@ -113,7 +127,8 @@ class _Decision:
             {tag.descriptor.digest: f"tag {tag.name}" for tag in self._plain if told[tag.name].keep}
         )
         loose = self._loose(before)
-        stay = self._reached({digest: why for digest, (keep, why) in loose.items() if keep}, found=after)
+        own = {digest: why for digest, (keep, why) in loose.items() if keep}
+        stay = self._reached(own | self._recent, found=after)
         manifests = []
         for digest, record in self._manifests.items():
             keep, why = (True, stay[digest]) if digest in stay else (False, "no tag of it is left")
@@ -129,6 +144,28 @@ class _Decision:
             tags=tuple((tag, told[tag.name]) for tag in self._tags),
             manifests=tuple(manifests),
         )
+
+    def _used_lately(self) -> dict[Digest, str]:
+        """What was of use within the time of grace, with what it belongs to: they go together."""
+        grace = self._settings.grace or None  # without one nothing is too recent to go
+        recent = {
+            digest: f"pushed or asked for {_age(self._now, record.used)} ago"
+            for digest, record in self._manifests.items()
+            if self._within(grace, record.used)
+        }
+        hangs_on: dict[Digest, list[Digest]] = {}
+        for on, tags in self._hanging.items():
+            for tag in tags:
+                hangs_on.setdefault(tag.descriptor.digest, []).append(on)
+        ahead = list(recent)
+        while ahead:
+            digest = ahead.pop()
+            record = self._manifests[digest]
+            for to in (record.subject, *hangs_on.get(digest, ())):
+                if to is not None and to in self._manifests and to not in recent:
+                    recent[to] = recent[digest]
+                    ahead.append(to)
+        return recent
 
     def _rules(self) -> dict[str, Verdict]:
         """What the rules say of the tags that hang on nothing."""
@@ -158,11 +195,13 @@ class _Decision:
             kept.append("nobody knows when it was pushed")
         if is_new:
             kept.append(f"newest {rule.newest} of {rule.tags}")
-        pushed = self._pushed(tag)
+        if tag.descriptor.digest in self._recent:
+            kept.append(self._recent[tag.descriptor.digest])
+        pushed, pulled = self._pushed(tag), self._pulled(tag)
         if self._within(rule.pushed_within, pushed):
             kept.append(f"pushed {_age(self._now, pushed)} ago")
         # A push counts as a pull: what came a moment ago has had no chance to be pulled.
-        last = max((moment for moment in (tag.pulled, pushed) if moment), default=None)
+        last = max((moment for moment in (pulled, pushed) if moment), default=None)
         if self._within(rule.pulled_within, last):
             kept.append(f"pulled or pushed {_age(self._now, last)} ago")
         if kept:
@@ -170,13 +209,26 @@ class _Decision:
         missed = [f"not among the newest {rule.newest} of {rule.tags}"] if rule.newest is not None else []
         missed.append(f"pushed {_age(self._now, pushed)} ago")
         if rule.pulled_within is not None:
-            missed.append(f"pulled {_age(self._now, tag.pulled)} ago" if tag.pulled else "never pulled")
+            missed.append(f"pulled {_age(self._now, pulled)} ago" if pulled else "never pulled")
         return Verdict(keep=False, reason="; ".join(missed))
 
     def _pushed(self, tag: Tag) -> datetime | None:
         """When somebody last pushed it: the same manifest again does not change the tag."""
         record = self._manifests.get(tag.descriptor.digest)
         moments = (tag.updated, record.pushed if record is not None else None)
+        return max((moment for moment in moments if moment is not None), default=None)
+
+    def _pulled(self, tag: Tag) -> datetime | None:
+        """When somebody last got what it names: whoever knows a digest, or what an index lists for his
+        platform, does not ask for the tag again."""
+        moments, seen, ahead = [tag.pulled], {tag.descriptor.digest}, [tag.descriptor.digest]
+        while ahead:
+            record = self._manifests.get(ahead.pop())
+            if record is not None:
+                moments.append(record.pulled)
+                new = {child for child, _ in record.children if child in self._manifests} - seen
+                seen |= new
+                ahead.extend(new)
         return max((moment for moment in moments if moment is not None), default=None)
 
     def _loose(self, before: Mapping[Digest, str]) -> dict[Digest, tuple[bool, str]]:
@@ -186,11 +238,12 @@ class _Decision:
         for digest, record in self._manifests.items():
             if digest in before:
                 continue
-            if record.subject in self._manifests or digest in named:
+            limit = self._settings.untagged
+            asked = digest in named and self._within(limit, record.pulled)  # by its digest, not by the index
+            if (record.subject in self._manifests or digest in named) and not asked:
                 found[digest] = (False, "what it belongs to goes")
                 continue
             moments = [moment for moment in (record.pushed, record.pulled) if moment is not None]
-            limit = self._settings.untagged
             if limit is None:
                 found[digest] = (True, "untagged, which stays for ever")
             elif not moments or self._within(limit, max(moments)):
@@ -228,7 +281,9 @@ class _Decision:
         )
 
 
-def _parents_first(records: Mapping[Digest, ManifestRecord]) -> list[ManifestRecord]:
+def _parents_first(
+    records: Mapping[Digest, ManifestRecord], about: Mapping[Digest, Sequence[Digest]]
+) -> list[ManifestRecord]:
     """Depth first, without recursion: hostile indexes may nest as deep as they like."""
     done: set[Digest] = set()
     order: list[ManifestRecord] = []
@@ -241,8 +296,8 @@ def _parents_first(records: Mapping[Digest, ManifestRecord]) -> list[ManifestRec
             elif digest not in done:
                 done.add(digest)
                 ahead.append((digest, True))
-                children = records[digest].children
-                ahead.extend((child, False) for child, _ in children if child in records)
+                after = (*about.get(digest, ()), *(child for child, _ in records[digest].children))
+                ahead.extend((one, False) for one in after if one in records)
     return order[::-1]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -289,3 +290,55 @@ def test_what_stays_is_whole(seed: int, untagged: float | None) -> None:
         if each.subject in staying:
             assert each.descriptor.digest in staying
     assert {one.descriptor.digest for one in found.going_manifests} == digests(*names) - staying
+
+
+def used(one: ManifestRecord, seconds: float) -> ManifestRecord:
+    """Somebody was told of it so many seconds ago."""
+    return replace(one, used=NOW - timedelta(seconds=seconds))
+
+
+def test_what_was_of_use_within_the_time_of_grace_stays_and_what_belongs_to_it() -> None:
+    signed = digest("a").replace(":", "-") + ".sig"
+    tags = [tag("v1", "a", updated=9), tag("v2", "b", updated=9), tag(signed, "of a", updated=9)]
+    manifests = [
+        used(record("a"), 60),
+        used(record("b"), 3700),
+        record("of a"),
+        record("about a", subject="a"),
+        used(record("loose"), 60),
+    ]
+
+    found = decided(tags, manifests, KeepRule(pushed_within=DAY), untagged=DAY)
+
+    assert kept(found) == ({"v1", signed}, digests("a", "of a", "about a", "loose"))
+    assert reasons(found)["v1"] == "pushed or asked for 1m ago"
+
+
+@pytest.mark.parametrize(
+    "manifests",
+    [[record("a", pulled=1)], [record("a", children=["amd64"]), record("amd64", pulled=1)]],
+    ids=["the manifest", "one of the index"],
+)
+def test_who_gets_it_by_digest_pulls_the_tag(manifests: list[ManifestRecord]) -> None:
+    rule = KeepRule(pulled_within=2 * DAY)
+
+    assert kept(decided([tag("1", "a", updated=9)], manifests, rule))[0] == {"1"}
+
+
+def test_one_of_an_untagged_index_stays_that_is_got_by_its_digest() -> None:
+    manifests = [
+        record("index", children=["amd64", "arm64"], pushed=9),
+        record("amd64", pushed=9, pulled=1),
+        record("arm64", pushed=9),
+    ]
+
+    assert kept(decided([], manifests, untagged=7 * DAY))[1] == digests("amd64")
+
+
+def test_a_subject_goes_before_what_is_about_it() -> None:
+    manifests = [record("signature", subject="amd64"), record("amd64"), record("index", children=["amd64"])]
+
+    found = decided([], manifests, untagged=DAY)
+
+    going = [one.descriptor.digest for one in found.going_manifests]
+    assert going == [digest("index"), digest("amd64"), digest("signature")]
