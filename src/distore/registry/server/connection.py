@@ -33,7 +33,7 @@ class Connection(web.RequestHandler):
         failed: Told of what should never happen.
     """
 
-    __slots__ = ("_failed", "_head_timeout", "_late", "_wire", "inside", "seat")
+    __slots__ = ("_failed", "_head_timeout", "_late", "_wire", "inside", "peer", "seat")
 
     def __init__(
         self,
@@ -49,6 +49,7 @@ class Connection(web.RequestHandler):
         self._late: asyncio.TimerHandle | None = None
         self._wire: asyncio.Transport | None = None
         self.seat: Seat | None = None
+        self.peer = ""  # whose it is, by its address; nothing for a unix socket
         self.inside = False  # another worker of the same server is at the other end
 
     @property
@@ -159,9 +160,10 @@ class Connections(web.Server):
 
 
 def peer_of(request: web.BaseRequest) -> str:
-    """The address at the other end; nothing for a unix socket, and for one that has gone."""
-    peer = request.transport.get_extra_info("peername") if request.transport is not None else None
-    return peer[0] if isinstance(peer, tuple) else ""
+    """The address at the other end; nothing for a unix socket alone."""
+    # Not what the transport says: of a connection that was reset it knows no address.
+    assert isinstance(request.protocol, Connection)
+    return request.protocol.peer
 
 
 def is_inside(request: web.BaseRequest) -> bool:

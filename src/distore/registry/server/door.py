@@ -87,7 +87,8 @@ class Door:
             self._shut()
             self._loop.call_later(_PAUSE, self.open)
             return
-        client = address[0] if listener.family != socket.AF_UNIX else ""
+        # Of a socket for both families, IPv4 has an address of IPv6.
+        client = address[0].removeprefix("::ffff:") if listener.family != socket.AF_UNIX else ""
         counted = "" if self._known(client) else client
         if not self._crowd.connect(counted):
             taken.close()
@@ -97,14 +98,15 @@ class Door:
         taken.setblocking(False)
         if listener.family != socket.AF_UNIX:
             taken.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        task = self._loop.create_task(self._attach(taken, counted))
+        task = self._loop.create_task(self._attach(taken, client, counted))
         self._attaching.add(task)
         task.add_done_callback(self._attaching.discard)
 
-    async def _attach(self, taken: socket.socket, client: str) -> None:
+    async def _attach(self, taken: socket.socket, client: str, counted: str) -> None:
         connection = self._make()
+        connection.peer = client
         connection.inside = self._inside
-        seat = connection.seat = _Seat(lambda: self._gone(client))
+        seat = connection.seat = _Seat(lambda: self._gone(counted))
         try:
             if self._tls is None:
                 await self._loop.connect_accepted_socket(lambda: connection, taken)
