@@ -73,11 +73,11 @@ class Attempts:
 
 
 def _kinds(client: str, user: str) -> tuple[_Kind, _Kind]:
-    network = _network(client)
+    network = network_of(client)
     return _Kind(network, user[:_LONGEST]), _Kind(network, None)
 
 
-def _network(client: str) -> str:
+def network_of(client: str) -> str:
     """The address; of IPv6 the half that a provider gives to one customer."""
     try:
         address = ipaddress.ip_address(client.partition("%")[0])

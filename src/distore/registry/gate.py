@@ -136,7 +136,8 @@ class Gate:
             bearer = means.bearers.at_hand(token) if means.bearers else None
             return self._of_token(bearer) if bearer is not None else None
         shown = credentials_of(header)
-        if shown is None or means.passwords is None or not means.passwords.remembers(shown):
+        passwords = means.passwords
+        if shown is None or passwords is None or not passwords.remembers(request.client, shown):
             return None
         return _Shown(rules=self._rules(), user=shown.user)
 

@@ -6,6 +6,7 @@ import hmac
 import threading
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+from distore.registry.attempts import network_of
 from distore.registry.cachememo import Memo
 
 if TYPE_CHECKING:
@@ -83,13 +84,13 @@ class Passwords:
         """As Accounts."""
         return self._accounts().proof(user)
 
-    def remembers(self, shown: Credentials) -> bool:
+    def remembers(self, client: str, shown: Credentials) -> bool:
         """Whether they were right a while ago, and nothing has changed since; waits for nothing."""
-        return self._right.get(self._mark(shown)) is True
+        return self._right.get(self._mark(client, shown)) is True
 
     def check(self, client: str, shown: Credentials) -> Verdict:
         """Whether they are right; may take a second."""
-        mark = self._mark(shown)
+        mark = self._mark(client, shown)
         if self._right.get(mark):
             return Verdict(right=True)
         # Twenty requests of one client ask the same at once: the first finds out for all.
@@ -126,9 +127,10 @@ class Passwords:
         self._right.put(mark, True, until=self._now() + self._lasting)
         return Verdict(right=True)
 
-    def _mark(self, shown: Credentials) -> bytes:
-        """With what is kept of the user in it, so that a new password ends what was remembered."""
+    def _mark(self, client: str, shown: Credentials) -> bytes:
+        """With what is kept of the user in it, so that a new password ends what was remembered; and with
+        the client, or all others could find out what was right as fast as they can ask."""
         kept = self._accounts().proof(shown.user) or b""
-        parts = (shown.user.encode(), shown.password.encode(), kept)
+        parts = (network_of(client).encode(), shown.user.encode(), shown.password.encode(), kept)
         text = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
         return hmac.digest(self._key, text, "sha256")

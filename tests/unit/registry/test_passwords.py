@@ -75,11 +75,11 @@ def passwords(make: Callable[..., Passwords]) -> Passwords:
 
 
 def test_a_right_password_is_checked_once_and_remembered(passwords: Passwords, accounts: Accounts) -> None:
-    assert not passwords.remembers(ANN)
+    assert not passwords.remembers("1.1.1.1", ANN)
 
     assert all(passwords.check("1.1.1.1", ANN).right for _ in range(20))
 
-    assert passwords.remembers(ANN)
+    assert passwords.remembers("1.1.1.1", ANN)
     assert accounts.checked == ["ann"]
 
 
@@ -87,9 +87,9 @@ def test_what_was_remembered_ends(passwords: Passwords, accounts: Accounts, cloc
     passwords.check("1.1.1.1", ANN)
 
     clock.now += 59
-    assert passwords.remembers(ANN)
+    assert passwords.remembers("1.1.1.1", ANN)
     clock.now += 1
-    assert not passwords.remembers(ANN)
+    assert not passwords.remembers("1.1.1.1", ANN)
     passwords.check("1.1.1.1", ANN)
     assert accounts.checked == ["ann", "ann"]
 
@@ -99,7 +99,7 @@ def test_a_new_password_ends_the_old_one_at_once(passwords: Passwords, accounts:
 
     accounts.users["ann"] = "new"
 
-    assert not passwords.remembers(ANN)
+    assert not passwords.remembers("1.1.1.1", ANN)
     assert not passwords.check("1.1.1.1", ANN).right
 
 
@@ -108,14 +108,14 @@ def test_a_user_who_is_taken_away_is_not_remembered(passwords: Passwords, accoun
 
     del accounts.users["ann"]
 
-    assert not passwords.remembers(ANN)
+    assert not passwords.remembers("1.1.1.1", ANN)
 
 
 def test_no_two_names_and_passwords_are_taken_for_each_other(passwords: Passwords) -> None:
     passwords.check("1.1.1.1", ANN)
 
-    assert not passwords.remembers(Credentials("annp", "w"))
-    assert not passwords.remembers(Credentials("an", "npw"))
+    assert not passwords.remembers("1.1.1.1", Credentials("annp", "w"))
+    assert not passwords.remembers("1.1.1.1", Credentials("an", "npw"))
 
 
 def test_after_some_wrong_passwords_a_client_waits_for_that_user(
@@ -136,6 +136,17 @@ def test_whoever_was_let_in_lately_goes_on_beside_somebody_who_guesses(passwords
     for _ in range(5):
         passwords.check("1.1.1.1", WRONG)
 
+    assert passwords.check("1.1.1.1", ANN).right
+
+
+def test_what_one_client_has_shown_is_no_answer_to_the_guesses_of_another(passwords: Passwords) -> None:
+    passwords.check("1.1.1.1", ANN)
+
+    verdicts = [passwords.check("6.6.6.6", Credentials("ann", f"guess {number}")) for number in range(5)]
+
+    assert [verdict.wait for verdict in verdicts] == [0, 0, 0, 30, 30]
+    assert not passwords.remembers("6.6.6.6", ANN)
+    assert passwords.check("6.6.6.6", ANN).wait == 30
     assert passwords.check("1.1.1.1", ANN).right
 
 
