@@ -15,10 +15,12 @@ from distore.errors import DistoreError, Unavailable
 from distore.registry import errors
 from distore.registry.incoming import Incoming
 from distore.registry.message import ELSEWHERE, NO_ANSWER, OWNER, Request, Response
+from distore.registry.server import mistakes
 from distore.registry.server.addresses import Address, name_of
 from distore.registry.server.connection import Connections, is_inside, peer_of
 from distore.registry.server.crowd import Crowd
 from distore.registry.server.door import Door
+from distore.registry.server.ending import Ending
 from distore.registry.server.exchange import Exchange
 from distore.registry.server.operations import METRICS
 from distore.registry.server.origin import Proxies
@@ -102,6 +104,7 @@ class RegistryServer:
         self._handler = handler
         self._address = Address(host=host, port=port)
         self._around = around or Surroundings(tls=None if tls is None else lambda: tls)
+        self._say = self._around.say or (lambda _line: None)
         self._proxies = Proxies(self._around.trusted)
         self.crowd = Crowd(self._around.limits)
         limits = self._around.limits
@@ -110,7 +113,7 @@ class RegistryServer:
         self._ready = threading.Event()
         self._failure: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._ending = _Ending()
+        self._ending = Ending(_GRACE)
         self._thread = threading.Thread(target=self._run, name="distore-registry", daemon=True)
 
     @property
@@ -245,8 +248,6 @@ class RegistryServer:
         refused = self.crowd.enter(counted, upload=upload)
         try:
             return await self._answered(visit, refused)
-        except DistoreError:
-            raise
         except Exception:
             visit.status = 500  # what the connection makes of it
             raise
@@ -261,7 +262,10 @@ class RegistryServer:
 
     async def _answered(self, visit: _Visit, refused: str | None) -> web.StreamResponse:
         """Find an answer and send it; notes in ``visit`` what became of it."""
-        given = _too_many(refused) if refused else await self._given(visit)
+        if refused:
+            given = errors.refusal(429, errors.TOO_MANY_REQUESTS, refused, retry_after="1")
+        else:
+            given = await self._given(visit)
         hand_over = self._around.hand_over
         if given.status == ELSEWHERE and hand_over is not None and not visit.inside:
             owner = given.headers.get(OWNER, "")
@@ -273,6 +277,8 @@ class RegistryServer:
             given = await self._given(visit)  # that worker has ended: perhaps it is for us by now
         if given.status == ELSEWHERE:
             given = errors.refusal(503, errors.UNKNOWN, "another process is at work on it", retry_after="1")
+        if given.status == 500:
+            self._say(f"dist: request {visit.id}: {mistakes.answered(visit.plain, given)}")
         try:
             visit.status = given.status
             if given.status == NO_ANSWER or visit.request.transport is None:
@@ -304,6 +310,9 @@ class RegistryServer:
             return await asyncio.get_running_loop().run_in_executor(pool, self._handler, plain)
         except DistoreError as error:
             return errors.response_for(error)
+        except Exception as error:  # noqa: BLE001 - ends one request; whoever runs the server is told
+            self._failed(error)
+            return errors.refusal(500, errors.UNKNOWN, "something went wrong here")
         finally:
             visit.incoming.close()
 
@@ -334,8 +343,8 @@ class RegistryServer:
             self._around.observe(Exchange(request, os.urandom(8).hex(), status, 0, 0, 0.0))
 
     def _failed(self, error: BaseException | None) -> None:
-        if self._around.say is not None and error is not None:
-            self._around.say(f"dist: internal error: {type(error).__name__}: {error}")
+        if error is not None:
+            self._say(f"dist: internal error: {mistakes.described(error)}")
 
 
 @dataclass(slots=True)
@@ -349,40 +358,6 @@ class _Visit:
     inside: bool  # another worker hands it over
     status: int = NO_ANSWER
     sent: int = 0
-
-
-class _Ending:
-    """How a server comes to its end; used in the event loop, once that runs."""
-
-    def __init__(self) -> None:
-        self.begun = asyncio.Event()
-        self.linger = False
-        self.grace = _GRACE
-        self._hurried = asyncio.Event()
-
-    def begin(self, grace: float, *, linger: bool) -> None:
-        self.grace, self.linger = grace, linger
-        self.begun.set()
-
-    def hurry(self) -> None:
-        """Wait for nothing more."""
-        self.begun.set()
-        self._hurried.set()
-
-    async def wait(self, done: Callable[[], bool], seconds: float) -> None:
-        """Until it is so, or somebody is in a hurry; not longer than ``seconds``."""
-        loop = asyncio.get_running_loop()
-        end = loop.time() + seconds
-        while not done() and (left := end - loop.time()) > 0:
-            try:
-                await asyncio.wait_for(self._hurried.wait(), min(left, 0.05))
-            except TimeoutError:
-                continue
-            return
-
-
-def _too_many(why: str) -> Response:
-    return errors.refusal(429, errors.TOO_MANY_REQUESTS, why, retry_after="1")
 
 
 async def _end(transports: Iterable[asyncio.Transport]) -> None:

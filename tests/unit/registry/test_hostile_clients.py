@@ -12,7 +12,7 @@ from contextlib import ExitStack
 import pytest
 
 from distore.content.local.store import LocalStore
-from distore.errors import Unavailable
+from distore.errors import DataLoss, Unavailable
 from distore.registry.app import RegistryServer, Surroundings
 from distore.registry.message import Handler, Request, Response, Slice
 from distore.registry.server.exchange import Exchange
@@ -226,14 +226,34 @@ def test_a_mistake_of_ours_is_told_to_the_operator_and_not_to_the_client(
     def fail(request: Request) -> Response:
         raise RuntimeError("a secret")
 
-    with plug(serve(fail), b"GET / HTTP/1.1\r\nHost: x\r\n\r\n") as client:
+    with plug(serve(fail), b"GET /what HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n") as client:
         answer = everything(client)
 
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 500 ")
     assert json.loads(body) == {"errors": [{"code": "UNKNOWN", "message": "something went wrong here"}]}
-    assert said == ["dist: internal error: RuntimeError: a secret"]
+    what, which = said
+    line = fail.__code__.co_firstlineno + 1
+    assert what.startswith("dist: internal error: RuntimeError: a secret (")
+    assert what.endswith(f"{__file__}:{line} in fail)")
+    assert which.startswith(f"dist: request {seen[0].id}: GET '/what': 500 ")
     assert [exchange.status for exchange in seen] == [500]
+
+
+def test_an_answer_that_is_our_fault_is_told_to_the_operator(
+    serve: Serve, said: list[str], seen: list[Exchange]
+) -> None:
+    def fail(request: Request) -> Response:
+        raise DataLoss("blob 1: damaged")
+
+    with plug(serve(fail), b"GET /a\x1b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n") as client:
+        everything(client)
+    with plug(serve(fail), b"GET /a%1b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n") as client:
+        everything(client)
+
+    (line,) = said
+    assert line.startswith(f"dist: request {seen[-1].id}: GET '/a\\x1b': 500 ")
+    assert "blob 1: damaged" in line
 
 
 @pytest.mark.parametrize(
