@@ -250,6 +250,31 @@ def test_a_layer_is_not_shown_as_json(site: Site) -> None:
     assert site.ask(f"/ui/raw/team/app@{Digest.of(bytes(1) + b'binary')}").status == 404
 
 
+class Stranger:
+    """May pull what is public, and has no name."""
+
+    user = None
+
+    def may(self, action: str, repository: str, /) -> bool:
+        return action == "pull" and repository.startswith("public/")
+
+
+def test_a_stranger_is_told_neither_what_comes_nor_what_all_of_it_takes(site: Site) -> None:
+    site.image("secret/app", "1", b"x" * 54_321)
+    digest = Digest.of(b"what others pull")
+
+    def page(path: str) -> str:
+        response = site.pages.handle(Request(method="GET", path=path, grants=Stranger()))
+        assert isinstance(response.body, bytes)
+        return response.body.decode()
+
+    with site.store.writer("cache-x", expected=digest):
+        assert digest[:15] in site.page("/ui/running", start="mine/").text
+        assert digest[:15] not in page("/ui/running") + page("/ui/running.json")
+    assert "Stored" in site.page("/", start="mine/").text
+    assert "Stored" not in page("/")
+
+
 def test_brackets_in_brackets_make_no_page_of_many_times_their_size(site: Site) -> None:
     deep, many = 300, 200_000
     data = ("[" * deep + "1," * many + "1" + "]" * deep).encode()

@@ -90,9 +90,15 @@ def _brand() -> Html:
     return el("a", el("span", class_="mark", aria_hidden="true"), "dist registry", class_="brand", href="/")
 
 
+def is_stranger(grants: Grants) -> bool:
+    """Whether the visitor has shown no name where names count: what all repositories together take, or
+    what comes at this moment, is none of their business."""
+    return grants.user is None and grants is not EVERYTHING
+
+
 def _menu(here: str, grants: Grants) -> Html:
     entries = [("Repositories", links.HOME), ("Running", links.RUNNING)]
-    if grants.user is None and grants is not EVERYTHING:  # a name may let them see more
+    if is_stranger(grants):  # a name may let them see more
         entries.append(("Log in", links.LOGIN))
     return el(
         "nav",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def repository_list(
-    shown: Shown, request: Request, *, wanted: str, after: str, totals: Html, now: float
+    shown: Shown, request: Request, *, wanted: str, after: str, totals: Html | None, now: float
 ) -> View:
     """Those with ``wanted`` in their name, behind ``after``."""
     names, more = shown.names(after=after, wanted=wanted)

@@ -10,7 +10,7 @@ from distore.errors import DistoreError
 from distore.registry.grants import EVERYTHING, PULL
 from distore.registry.message import Response
 from distore.registry.pages import links, words
-from distore.registry.pages.frame import HEADERS, View, table
+from distore.registry.pages.frame import HEADERS, View, is_stranger, table
 from distore.registry.pages.markup import Child, Html, el, join
 from distore.registry.sessions import PREFIX
 
@@ -123,7 +123,7 @@ def _name(each: Status, grants: Grants) -> str:
     if each.ref.startswith(PREFIX):
         repository = each.ref.removeprefix(PREFIX).rpartition("/")[0]
         return words.cut(repository, 255) if grants.may(PULL, repository) else _key(each)
-    if each.expected is not None:
+    if each.expected is not None and not is_stranger(grants):
         return words.short(each.expected)
     # A ref may name what others pull: only where nobody is kept from anything is it shown.
     return words.cut(each.ref, 100) if grants is EVERYTHING else _key(each)

@@ -11,7 +11,7 @@ from distore.errors import DistoreError
 from distore.registry.message import Response
 from distore.registry.pages import links, words
 from distore.registry.pages.assets import Assets
-from distore.registry.pages.frame import Frame, View, facts, not_found
+from distore.registry.pages.frame import Frame, View, facts, is_stranger, not_found
 from distore.registry.pages.imagepage import image_page
 from distore.registry.pages.links import place_of
 from distore.registry.pages.markup import Html, el, join
@@ -115,9 +115,8 @@ class Pages:
         path = request.path
         if path == links.HOME:
             wanted, after = request.query.get("q", "").strip().lower(), request.query.get("after", "")
-            return repository_list(
-                shown, request, wanted=wanted, after=after, totals=self._totals(now), now=now
-            )
+            totals = None if is_stranger(request.grants) else self._totals(now)
+            return repository_list(shown, request, wanted=wanted, after=after, totals=totals, now=now)
         if path.startswith(links.RAW):
             return raw_page(shown, self._content, place_of(path.removeprefix(links.RAW)))
         if not path.startswith(links.REPOSITORY):
