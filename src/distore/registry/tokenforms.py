@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs
 
-from distore.registry.basic import Credentials, credentials_of
+from distore.registry.basic import Credentials, credentials_of, is_empty
 from distore.registry.message import small_body
 
 if TYPE_CHECKING:
@@ -41,9 +41,12 @@ def asked_of(request: Request) -> Asked | None:
 
 
 def _queried(request: Request) -> Asked:
+    header = request.headers.get("authorization", "")
+    # What cannot be read is a wrong pair, and not nothing: nobody shall believe to have logged in with it.
+    wrong = None if is_empty(header) else Credentials("", "")
     return Asked(
         scopes=_split(request.values("scope")),
-        credentials=credentials_of(request.headers.get("authorization", "")),
+        credentials=credentials_of(header) or wrong,
         offline=request.query.get("offline_token", "").lower() in ("true", "1"),
     )
 

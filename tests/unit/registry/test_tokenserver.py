@@ -128,6 +128,12 @@ def test_who_is_not_known_gets_no_token(make: Make, shown: str) -> None:
     assert private.ask("GET", "/token").status == 401
 
 
+@pytest.mark.parametrize("shown", ["Basic !!!", "Basic /zo=", "Basic YW5u", "Bearer x", "Digest x"])
+def test_a_login_that_cannot_be_read_is_wrong_where_everybody_gets_a_token(asked: Asked, shown: str) -> None:
+    assert asked.ask("GET", "/token").status == 200
+    assert asked.ask("GET", "/token", shown).status == 401
+
+
 def test_a_login_asks_for_a_token_without_a_scope(asked: Asked) -> None:
     response = asked.ask("GET", "/token?account=ann&client_id=docker&offline_token=true&service=x", "ann")
 
