@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from distore.errors import InvalidArgument
 from distore.gc import batches
 from distore.metadata.collected import Removed
+from distore.metadata.grace import promised
 from distore.metadata.repositorychanges import latest_use
 from distore.metadata.repositoryrows import microseconds
 from distore.oci.digest import Digest
@@ -64,7 +65,8 @@ def sweep_unlinked(
     namespace: str | None = None,
 ) -> Iterator[Unlinked]:
     """Have repositories offer blobs no more that no manifest of theirs names, and that were neither
-    added nor ``use``d for ``grace`` seconds; each of them once it is so. The collector takes the bytes.
+    added nor ``use``d for ``grace`` seconds, or for longer if a server promised so; each of them once it
+    is so. The collector takes the bytes.
 
     Safe beside pushes: a manifest that names one of these finds that it is not offered, and is refused.
     A crash leaves some of them removed.
@@ -73,7 +75,9 @@ def sweep_unlinked(
         pause: Called between two transactions, to let others write.
         namespace: Only that one's repositories; None: all.
     """
-    latest = microseconds(latest_use(now() - grace, now=now()))
+    moment = now()
+    before = moment - max(grace, promised(database, now=moment))
+    latest = microseconds(latest_use(before, now=moment))
     for some in batches(_found(database, latest, namespace), _AT_ONCE):
         if dry_run:
             yield from some

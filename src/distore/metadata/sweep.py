@@ -29,6 +29,7 @@ _SEEN_BY: Final = "SELECT namespace, updated FROM content WHERE digest = ?"
 _DROP_LABELS: Final = "DELETE FROM content_labels WHERE namespace = ? AND digest = ?"
 _DROP_ROW: Final = "DELETE FROM content WHERE namespace = ? AND digest = ?"
 _DROP_BLOB: Final = "DELETE FROM blobs WHERE digest = ?"
+_DROP_DROPPED: Final = "DELETE FROM repository_dropped WHERE namespace = ? AND digest = ?"
 _LABELLED: Final = (
     "SELECT DISTINCT namespace, digest FROM content_labels WHERE (namespace, digest) > (?, ?)"
     " ORDER BY namespace, digest LIMIT ?"
@@ -111,6 +112,7 @@ class Sweep:
             return []
         connection.executemany(_DROP_LABELS, [(space, digest) for space in gone])
         connection.executemany(_DROP_ROW, [(space, digest) for space in gone])
+        connection.executemany(_DROP_DROPPED, [(space, digest) for space in gone])
         freed = 0
         if len(gone) == len(seen):
             connection.execute(_DROP_BLOB, (digest,))

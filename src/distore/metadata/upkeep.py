@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from distore._internal import filelock
 from distore._internal.oserrors import translated
+from distore.content.local.paths import DEFAULT_NAMESPACE
+from distore.errors import DistoreError
+from distore.gc import batches
+from distore.metadata import grace as graces
+from distore.metadata.nodes import raw
 from distore.oci.digest import Digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from distore.metadata.db import Metadata
     from distore.metadata.repositorysweep import Unlinked
 
-LOCK: Final = "housekeeping.lock"
-_DROPPED: Final = "SELECT digest FROM repository_dropped WHERE namespace = ? ORDER BY digest LIMIT ?"
+LOCK: Final = "housekeeping.lock"  # of the default namespace; those of the others have a name in it
+_DROPPED: Final = (
+    "SELECT digest FROM repository_dropped WHERE namespace = ? AND digest > ? ORDER BY digest LIMIT ?"
+)
+_IS_OFFERED: Final = "SELECT 1 FROM repository_blobs WHERE namespace = ? AND digest = ? LIMIT 1"
 _FORGET: Final = "DELETE FROM repository_dropped WHERE namespace = ? AND digest = ?"
-_MOST: Final = 50_000  # digests looked at in one pass
+_MOST: Final = 50_000  # digests looked at in one pass of the collector
+_AT_ONCE: Final = 200  # digests forgotten in one transaction
 
 
 class Upkeep:
@@ -41,7 +50,9 @@ class Upkeep:
         if not self._content.exists():
             yield False
             return
-        path = os.path.join(self._content.root, LOCK)
+        space = self._content.namespace
+        name = LOCK if space == DEFAULT_NAMESPACE else f"housekeeping-{space}.lock"
+        path = os.path.join(self._content.root, name)
         with translated(f"lock {path}"):
             lock = filelock.acquire(path, sleep=time.sleep)
         if lock is None:
@@ -57,6 +68,15 @@ class Upkeep:
             yield ours
         finally:
             lock.release()
+
+    def promise(self, grace: float) -> None:
+        """Have every sweep of the store heed ``grace``, in seconds; call it now and then."""
+        with suppress(DistoreError):  # a store that takes no writes is not swept either
+            graces.promise(self._content.database, grace, now=self._metadata.now())
+
+    def promised(self) -> float:
+        """The longest grace that anybody promised."""
+        return graces.promised(self._content.database, now=self._metadata.now())
 
     def sweep(self, *, grace: float, dry_run: bool = False) -> Iterator[Unlinked]:
         """As ``sweep_unlinked``, in this namespace."""
@@ -92,22 +112,29 @@ class Upkeep:
         database, space = self._content.database, self._content.namespace
         if not database.exists():
             return 0
-        rows = database.query(_DROPPED, space, _MOST)
-        digests = [Digest(str(row[0])) for row in rows]
-        if not digests:
-            return 0
-        self._metadata.discard(digests)
-        repositories = self._metadata.repositories
-        gone, done = 0, []
-        for digest in digests:
-            there = os.path.exists(self._content.paths.blob(digest))
-            gone += not there
-            if not there or repositories.owners(digest):
-                done.append((space, digest))
-        if done:
-            with database.transaction(durable=False) as connection:
-                connection.executemany(_FORGET, done)
+        gone, last = 0, ""
+        while rows := database.query(_DROPPED, space, last, _MOST):
+            texts = [str(row[0]) for row in rows]
+            last = texts[-1]
+            digests = [Digest(text) for text in texts if raw(text) is not None]
+            there = [digest for digest in digests if self._has_file(digest)]
+            self._metadata.discard(there)
+            gone += sum(not self._has_file(digest) for digest in there)
+            for some in batches(texts, _AT_ONCE):
+                self._forget(some)
         return gone
+
+    def _forget(self, texts: Iterable[str]) -> None:
+        """Look no more at those that are gone, or offered again: they come back when they are dropped."""
+        space = self._content.namespace
+        with self._content.database.transaction(durable=False) as connection:
+            for text in texts:
+                offered = connection.execute(_IS_OFFERED, (space, text)).fetchone() is not None
+                if offered or raw(text) is None or not self._has_file(Digest(text)):
+                    connection.execute(_FORGET, (space, text))  # else something needs it still
+
+    def _has_file(self, digest: Digest) -> bool:
+        return os.path.exists(self._content.paths.blob(digest))
 
 
 def _told(path: str) -> float | None:

@@ -120,6 +120,7 @@ def keeping_of(settings: ServeSettings, parts: Parts, registry: PushRegistry) ->
         parts.repositories,
         parts.upkeep,
         expire=registry.expire,
+        write_pulls=registry.write_pulls,
         now=parts.now,
         monotonic=time.monotonic,
         tell=parts.note,

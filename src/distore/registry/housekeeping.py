@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 _PATIENCE: Final = 10.0  # seconds that ``close`` waits for a step; every one may be cut off anywhere
+OFTEN: Final = 60.0  # seconds between two times of what every process does
 HASTE: Final = 30.0  # seconds at least between two rounds, however full the disk is
 _FIRST: Final = 60.0  # seconds until the first round: a server that starts has other things to do
 
@@ -40,6 +42,7 @@ class Housekeeper:
             has done it within so many seconds.
         tell: Takes one line.
         monotonic: Seconds.
+        often: Called at the start and every minute, whose ever turn it is.
     """
 
     def __init__(
@@ -50,12 +53,14 @@ class Housekeeper:
         turn: Callable[[float], AbstractContextManager[bool]],
         tell: Callable[[str], None],
         monotonic: Callable[[], float],
+        often: Callable[[], None] = lambda: None,
     ) -> None:
         self._steps = steps
         self._interval = interval
         self._turn = turn
         self._tell = tell
         self._monotonic = monotonic
+        self._often = often
         self._changed = threading.Condition()
         self._over = False
         self._woken = False
@@ -95,7 +100,7 @@ class Housekeeper:
                 if ours:
                     self._steps_in_turn()
                 return ours
-        except DistoreError as error:
+        except Exception as error:  # noqa: BLE001 - the thread must live
             self._failed("its turn", error)
             return False
 
@@ -118,24 +123,38 @@ class Housekeeper:
         self._tell(f"housekeeping: {name} failed: {text}")
 
     def _run(self) -> None:
-        wait = min(_FIRST, self._interval) if self._interval else None
-        while self._wait(wait):
+        due = self._after(min(_FIRST, self._interval))
+        while self._waited(due):
             haste, self._woken = self._woken, False
             # A little less than the interval: all processes wait for the same time.
             self.round(within=HASTE / 2 if haste else self._interval * 0.9)
             self._last = self._monotonic()
-            wait = self._interval or None
+            due = self._after(self._interval)
 
-    def _wait(self, seconds: float | None) -> bool:
-        """Until the time is over or there is need; False: it ends."""
-        due = None if seconds is None else self._monotonic() + seconds
+    def _after(self, seconds: float) -> float:
+        return self._monotonic() + seconds if self._interval else math.inf
+
+    def _waited(self, due: float) -> bool:
+        """Until it is time for a round, or there is need; False: it ends."""
+        while True:
+            try:
+                self._often()
+            except Exception as error:  # noqa: BLE001 - it may go better the next time
+                self._failed("what is done often", error)
+            if self._is_over(min(due, self._monotonic() + OFTEN)):
+                return False
+            if self._monotonic() >= self._next(due):
+                return True
+
+    def _next(self, due: float) -> float:
+        return min(self._last + HASTE, due) if self._woken else due
+
+    def _is_over(self, until: float) -> bool:
+        """Wait until then, or until there is need; whether it ends."""
         with self._changed:
             while not self._over:
-                now = self._monotonic()
-                at = due
-                if self._woken:
-                    at = min(self._last + HASTE, due if due is not None else float("inf"))
-                if at is not None and now >= at:
-                    return True
-                self._changed.wait(None if at is None else at - now)
-            return False
+                left = self._next(until) - self._monotonic()
+                if left <= 0:
+                    break
+                self._changed.wait(left)
+            return self._over

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from distore.registry.housekeeping import Housekeeper, Step
@@ -33,6 +34,14 @@ class Upkeep(Protocol):
         """As ``Housekeeper`` wants it."""
         ...
 
+    def promise(self, grace: float, /) -> None:
+        """Have everybody who sweeps the store, also by hand, leave as much time."""
+        ...
+
+    def promised(self) -> float:
+        """The longest grace that anybody promised."""
+        ...
+
     def sweep(self, *, grace: float, dry_run: bool = False) -> Iterable[Sized]:
         """Have repositories offer blobs no more that no manifest names."""
         ...
@@ -56,6 +65,7 @@ class Keeping:
     Args:
         upkeep: None: nothing but the rules is carried out, and no disk is ever full.
         expire: Drops uploads that are idle at a moment (seconds since the epoch) for so many seconds.
+        write_pulls: Writes down who pulled what, for all processes to know.
         now: Seconds since the epoch.
         tell: Takes one line.
     """
@@ -67,6 +77,7 @@ class Keeping:
         upkeep: Upkeep | None,
         *,
         expire: Callable[[float, float], int],
+        write_pulls: Callable[[], None],
         now: Callable[[], float],
         monotonic: Callable[[], float],
         tell: Callable[[str], None],
@@ -75,6 +86,7 @@ class Keeping:
         self._repositories = repositories
         self._upkeep = upkeep
         self._expire = expire
+        self._write_pulls = write_pulls
         # Gives up copies of upstreams that are over their budget; says what came of it. Set by who has some.
         self.evict: Callable[[], str] = lambda: ""
         self._now = now
@@ -90,6 +102,7 @@ class Keeping:
             steps,
             interval=settings.interval,
             turn=_always if upkeep is None else upkeep.turn,
+            often=self._often,
             tell=tell,
             monotonic=monotonic,
         )
@@ -113,9 +126,18 @@ class Keeping:
         told = None if self._upkeep is None else self._upkeep.space()
         return None if told is None else Space(*told)
 
+    def _often(self) -> None:
+        """What each process has to tell the others, whoever keeps house."""
+        self._write_pulls()
+        if self._upkeep is not None:
+            self._upkeep.promise(self._settings.grace)
+
     def _prune(self) -> str:
         tags = manifests = 0
-        for one in prune(self._repositories, self._settings, now=self._now()):
+        settings = self._settings
+        if self._upkeep is not None:
+            settings = replace(settings, grace=max(settings.grace, self._upkeep.promised()))
+        for one in prune(self._repositories, settings, now=self._now()):
             tags += one.gone and one.tag is not None
             manifests += one.gone and one.tag is None
         return f"removed {count(tags, 'tag')} and {count(manifests, 'manifest')}" if tags + manifests else ""

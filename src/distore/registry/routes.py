@@ -107,9 +107,13 @@ class PushRegistry:
             self._pulls.note(kept.got)
         return kept.response
 
+    def write_pulls(self) -> None:
+        """Have everybody know who pulled what."""
+        self._pulls.flush()
+
     def expire(self, now: float, idle: float = ABANDONED) -> int:
         """Write pulls down, and drop uploads without a byte for ``idle`` seconds; how many those were."""
-        self._pulls.flush()
+        self.write_pulls()
         return self._sessions.expire(now, idle=idle)
 
     def close(self) -> None:

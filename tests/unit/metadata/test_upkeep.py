@@ -131,3 +131,99 @@ def test_the_room_of_the_disk_is_told(world: World) -> None:
 
     assert space is not None
     assert 0 < space[0] < space[1]
+
+
+def test_what_something_else_needs_keeps_nobody_else_from_being_looked_at(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("distore.metadata.upkeep._MOST", 2)
+    digests = sorted(world.blob(b"%d" % number, "a") for number in range(7))
+    with world.metadata.leased("test") as content:
+        for digest in digests[:4]:
+            content.reader(digest).close()
+        world.metadata.repositories.forget("a")
+
+        assert world.upkeep.collect_dropped() == 3
+
+    assert [world.has(digest) for digest in digests] == [True] * 4 + [False] * 3
+
+
+def test_a_damaged_row_of_what_was_dropped_holds_nothing_up(world: World) -> None:
+    dropped = world.blob(b"dropped", "a")
+    world.store.database.change("INSERT INTO repository_dropped VALUES ('default', '../../etc/passwd')")
+    world.metadata.repositories.delete_blob("a", dropped)
+
+    assert world.upkeep.collect_dropped() == 1
+    assert world.store.database.query("SELECT * FROM repository_dropped") == []
+
+
+def test_what_the_collector_removes_is_not_looked_at_again(world: World) -> None:
+    dropped = world.blob(b"dropped", "a")
+    world.metadata.repositories.delete_blob("a", dropped)
+
+    world.metadata.collect()
+
+    assert not world.has(dropped)
+    assert world.store.database.query("SELECT * FROM repository_dropped") == []
+
+
+def test_each_namespace_has_its_own_turns(world: World) -> None:
+    world.blob(b"x", "a")
+    other = Upkeep(world.metadata.over(world.store.view(namespace="team")))
+
+    with world.upkeep.turn(60) as ours, other.turn(60) as theirs:
+        assert (ours, theirs) == (True, True)
+    with other.turn(60) as theirs:
+        assert not theirs
+
+
+def test_every_sweep_heeds_the_longest_grace_that_a_server_promised(world: World) -> None:
+    digest = world.blob(b"lonely", "a")
+    for grace in (60.0, 21600.0):
+        world.upkeep.promise(grace)
+    world.clock += 21600
+
+    assert world.upkeep.promised() == 21600.0
+    assert list(world.upkeep.sweep(grace=0)) == []
+    world.metadata.collect()
+    assert world.metadata.repositories.has("a", digest)
+
+    world.clock += 60
+    assert [one.digest for one in world.upkeep.sweep(grace=0)] == [digest]
+
+
+def test_a_promise_ends_when_nobody_renews_it(world: World) -> None:
+    world.blob(b"x", "a")
+    world.upkeep.promise(60.0)
+
+    world.clock += 7200
+    assert world.upkeep.promised() == 60.0
+    world.clock += 60
+    assert world.upkeep.promised() == 0.0
+    world.upkeep.promise(30.0)
+    assert [row[0] for row in world.store.database.query("SELECT key FROM settings")] == [
+        "keep.grace.30.000000"
+    ]
+
+
+def test_a_promise_is_written_once_an_hour(world: World) -> None:
+    world.blob(b"x", "a")
+    world.upkeep.promise(60.0)
+    version = world.store.database.version()
+
+    world.clock += 3599
+    world.upkeep.promise(60.0)
+    assert world.store.database.version() == version
+    world.clock += 1
+    world.upkeep.promise(60.0)
+    assert world.store.database.version() != version
+
+
+@pytest.mark.parametrize(
+    "row", [("keep.grace.x", "1"), ("keep.grace.60", "x"), ("keep.grace.6e999", "1e999")]
+)
+def test_a_promise_that_is_none_does_not_count(world: World, row: tuple[str, str]) -> None:
+    world.blob(b"x", "a")
+    world.store.database.change("INSERT INTO settings VALUES (?, ?)", *row)
+
+    assert world.upkeep.promised() == 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
@@ -115,3 +115,42 @@ def test_it_ends_without_having_run(world: World) -> None:
     keeper.close()
 
     assert world.ran == []
+
+
+def test_some_things_are_done_often_whose_ever_turn_it_is(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("distore.registry.housekeeping.OFTEN", 0.01)
+    world.turns = [False]
+    often = world.step("often", error=Unavailable("busy"))
+    keeper = Housekeeper(
+        [world.step("one")],
+        interval=3600,
+        turn=world.turn,
+        tell=world.said.append,
+        monotonic=time.monotonic,
+        often=lambda: none(often.run()),
+    )
+
+    keeper.start()
+    world.await_runs(3)
+    keeper.close()
+
+    assert set(world.ran) == {"often"}
+    assert set(world.said) == {"housekeeping: what is done often failed: busy"}
+
+
+def none(_came: str) -> None:
+    return None
+
+
+def test_a_turn_that_fails_is_one_line_and_no_end(world: World) -> None:
+    def broken(_within: float) -> AbstractContextManager[bool]:
+        raise OSError("no lock")
+
+    keeper = Housekeeper(
+        [world.step("one")], interval=0.0, turn=broken, tell=world.said.append, monotonic=time.monotonic
+    )
+
+    assert not keeper.round()
+    assert world.said == ["housekeeping: its turn failed: OSError('no lock')"]

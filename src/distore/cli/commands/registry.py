@@ -101,11 +101,13 @@ def _may(args: argparse.Namespace, app: App, out: Output) -> None:
 def _prune(args: argparse.Namespace, app: App, out: Output) -> None:
     import os
     import time
+    from dataclasses import replace
 
     from distore.registry.keepsettings import read_keep
     from distore.registry.pruning import prune
 
     settings = read_keep(args.config or os.environ.get(_ENVIRONMENT) or None)
+    settings = replace(settings, grace=max(settings.grace, app.upkeep.promised()))
     if unknown := [name for name in args.names if not app.repositories.exists(name)]:
         raise NotFound(f"repository {unknown[0]}: not found in {app.content.root}")
     judged = prune(
