@@ -194,6 +194,32 @@ def test_a_crowd_of_visitors_is_asked_to_come_again(site: Site, monkeypatch: pyt
     assert [answer.status for answer in answers] == [503] * 5
 
 
+def test_a_crowd_of_visitors_does_not_keep_the_threads_of_pulls(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("distore.registry.pages.service._PATIENCE", 1e6)
+    statuses: list[int] = []
+
+    def crowd() -> int:
+        statuses.extend(site.ask("/").status for _ in range(5))
+        return 0
+
+    site.pages = Pages(
+        PushRegistry(site.store, site.repositories),
+        repositories=site.repositories,
+        content=site.store,
+        documents=Documents(site.store),
+        shelf=None,
+        now=lambda: NOW,
+        free=crowd,
+        at_once=1,
+        waiting=0,
+    )
+
+    assert site.ask("/").status == 200
+    assert statuses == [503] * 5
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
 def test_the_page_is_only_read(site: Site, method: str) -> None:
     assert site.ask("/", method=method).status == 405

@@ -51,7 +51,8 @@ class Pages:
         shelf: The images of the store; None when they are not served.
         now: Seconds since the epoch.
         free: Bytes that are free where the store is.
-        at_once: Pages that are made at the same time; others wait for their turn.
+        at_once: Pages that are made at the same time.
+        waiting: Visitors that wait for their turn; each keeps a thread that pulls could have.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Pages:
         now: Callable[[], float],
         free: Callable[[], int | None] = lambda: None,
         at_once: int = 4,
+        waiting: int = 12,
     ) -> None:
         self._inner = inner
         self._sources = Sources(repositories, shelf, content, documents)
@@ -74,6 +76,7 @@ class Pages:
         self._assets = Assets()
         self._frame = Frame(self._assets)
         self._turns = threading.BoundedSemaphore(at_once)
+        self._room = threading.BoundedSemaphore(at_once + waiting)
         self._total = (0.0, 0)  # when it was added up, and bytes
 
     def quick(self, request: Request, /) -> Response | None:
@@ -89,6 +92,14 @@ class Pages:
         asset = self._assets.answer(request)
         if asset is not None:
             return asset
+        if not self._room.acquire(blocking=False):
+            return self._frame.response(_BUSY, request.grants)
+        try:
+            return self._in_turn(request)
+        finally:
+            self._room.release()
+
+    def _in_turn(self, request: Request) -> Response:
         # Pages take processor time, of which pulls shall have most.
         if not self._turns.acquire(timeout=_PATIENCE):
             return self._frame.response(_BUSY, request.grants)
