@@ -46,8 +46,8 @@ class Flights:
                 raise Unavailable("the registry is about to end")
             if lane not in self._pools:
                 self._pools[lane] = ThreadPoolExecutor(self._workers, thread_name_prefix=self._name)
-            flight = self._open[key] = self._pools[lane].submit(work)
-        flight.add_done_callback(lambda _: self._ended(key))
+            flight = self._open[key] = self._pools[lane].submit(self._fly, key, work)
+        flight.add_done_callback(lambda over: self._ended(key, over))  # one that never began, too
         return flight
 
     def wait(self, lane: Hashable, key: Hashable, work: Callable[[], T], *, seconds: float) -> T:
@@ -91,6 +91,14 @@ class Flights:
             abort()
             wait(left, timeout=_AGAIN)
 
-    def _ended(self, key: Hashable) -> None:
+    def _fly(self, key: Hashable, work: Callable[[], T]) -> T:
+        try:
+            return work()
+        finally:  # before anybody hears of it: who asks after that must not be told what was before
+            with self._guard:
+                del self._open[key]
+
+    def _ended(self, key: Hashable, flight: Future[Any]) -> None:
         with self._guard:
-            self._open.pop(key, None)
+            if self._open.get(key) is flight:
+                del self._open[key]

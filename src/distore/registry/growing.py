@@ -45,8 +45,12 @@ class Growth:
     # For whoever brings it.
 
     def attach(self, fd: int) -> None:
-        """The file that it grows in, which is taken over."""
+        """The file that it grows in, which is taken over. If it grew in another one before, nothing of
+        this one has arrived yet: its bytes may be others."""
         with self._news:
+            if self._fds and self._arrived and not os.path.sameopenfile(self._fds[-1], fd):
+                self._turns += 1
+                self._arrived = 0
             self._fds.append(fd)
 
     def advance(self, arrived: int) -> None:

@@ -56,6 +56,18 @@ def test_who_waits_too_long_goes_and_the_flight_goes_on() -> None:
     flights.close(lambda: None)
 
 
+def test_who_asks_after_a_flight_has_landed_gets_a_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    tidying, runs = threading.Event(), iter((1, 2))
+    monkeypatch.setattr(Flights, "_ended", lambda *_words: tidying.wait(10))
+    flights = Flights(2, name="test")
+
+    told = [flights.wait("lane", "key", lambda: next(runs), seconds=10) for _ in range(2)]
+
+    assert told == [1, 2]
+    tidying.set()
+    flights.close(lambda: None)
+
+
 def test_a_lane_that_is_full_holds_up_no_other_one() -> None:
     flights, gate = Flights(1, name="test"), threading.Event()
     flights.start("slow", 1, gate.wait)

@@ -151,6 +151,23 @@ def test_an_ingest_that_begins_anew_breaks_off_those_who_read_along(bringing: Br
             reader.read_at(500, 500)
 
 
+def test_an_ingest_that_begins_anew_in_another_file_breaks_off_those_who_read_along(
+    bringing: Bringing, tmp_path: Path
+) -> None:
+    bringing.bring(1000, b"x" * 1000)
+    reader = bringing.reader()
+    assert reader.read_at(1000, 0) == b"x" * 1000
+    bringing.path = tmp_path / "anew"
+    bringing.path.write_bytes(BLOB)
+
+    bringing.growth.attach(os.open(bringing.path, os.O_RDONLY))
+    bringing.growth.follow(2000)
+
+    with pytest.raises(Unavailable, match="given up"):
+        reader.read_at(1000, 1000)
+    reader.close()
+
+
 def test_a_failure_reaches_who_waits_and_who_comes_later(bringing: Bringing) -> None:
     bringing.bring(1000)
     with bringing.reader() as reader:
