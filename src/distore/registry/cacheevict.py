@@ -66,7 +66,7 @@ def _oldest_first(repositories: Repositories, names: Iterable[str], *, until: fl
             by_digest.setdefault(tag.descriptor.digest, []).append(tag)
         for record in repositories.manifests(name):
             tags = by_digest.get(record.descriptor.digest, [])
-            if any(tag.checked is None for tag in tags):
+            if not record.cached or any(tag.checked is None for tag in tags):
                 continue  # it was pushed here, and can be had nowhere else
             times = [record.pulled, record.pushed, *(tag.pulled for tag in tags)]
             last = max((time.timestamp() for time in times if time is not None), default=0.0)
@@ -96,23 +96,13 @@ def _enough(waiting: Sequence[_Copied], size: int) -> list[_Copied]:
 
 def _give_up(repositories: Repositories, name: str, chosen: Sequence[_Copied], *, before: float) -> None:
     indexes_first = sorted(chosen, key=lambda copied: not _is_index(copied.record))
-    _, gone = repositories.retire(
+    repositories.retire(
         name,
         tags=[tag for copied in chosen for tag in copied.tags],
         manifests=[copied.record for copied in indexes_first],
+        blobs=list({digest for copied in chosen for digest, _ in copied.record.children}),
         before=before,
     )
-    went = set(gone)
-    named = {
-        digest
-        for copied in chosen
-        if copied.record.descriptor.digest in went
-        for digest, _ in copied.record.children
-    }
-    if named:
-        kept = {digest for record in repositories.manifests(name) for digest, _ in record.children}
-        for digest in named - kept:
-            repositories.delete_blob(name, digest)
 
 
 def _is_index(record: ManifestRecord) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,13 @@ from tests.unit.registry.cachekit import Clock, Kit, running, upstream
 
 from distore.app import App
 from distore.config import Config
+from distore.content.blobs import write_blob
+from distore.errors import AlreadyExists
+from distore.oci import mediatypes
+from distore.oci.descriptor import Descriptor
 from distore.oci.digest import Digest
 from distore.registry.cachesettings import CacheSettings
-from distore.repositories import Pull
+from distore.repositories import ManifestRecord, Pull
 from distore.testing.server import FakeRegistry
 
 SIZE = 100_000
@@ -103,3 +108,49 @@ def test_what_was_pushed_stays(kit: Kit) -> None:
     kit.cache.evict(short=100 * SIZE)
 
     assert kit.repositories.has("mine", blob)
+
+
+def put(kit: Kit, data: bytes, **record: object) -> Digest:
+    """Push a manifest to a copy, by its digest; no tag leads to it."""
+    digest = Digest.of(data)
+    with kit.repositories.keeping(digest):
+        with suppress(AlreadyExists):
+            write_blob(kit.store, f"put-{digest}", data, size=len(data), expected=digest)
+        about = Descriptor(media_type=mediatypes.OCI_MANIFEST, digest=digest, size=len(data))
+        pushed = ManifestRecord(descriptor=about, **record)  # type: ignore[arg-type] # of a test
+        assert kit.repositories.put_manifest("hub/library/app", pushed) == []
+    return digest
+
+
+def test_what_was_pushed_to_a_copy_without_a_tag_stays(kit: Kit) -> None:
+    tag = kit.repositories.tag("hub/library/app", "0")
+    assert tag is not None
+    signature = put(kit, b"signature", subject=tag.descriptor.digest)
+    kit.clock.now += 1000
+
+    kit.cache.evict(short=100 * SIZE)
+
+    assert kit.repositories.has("hub/library/app", signature)
+    assert there(kit) == []
+
+
+@pytest.mark.parametrize("moment", ["retire", "delete_blob"])
+def test_what_somebody_pushes_meanwhile_keeps_its_blobs(
+    kit: Kit, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tag = kit.repositories.tag("hub/library/app", "0")
+    assert tag is not None
+    record = kit.repositories.manifest("hub/library/app", tag.descriptor.digest)
+    assert record is not None
+    change = getattr(kit.repositories, moment)
+
+    def late(*arguments: object, **options: object) -> object:
+        put(kit, b"late", children=record.children)
+        return change(*arguments, **options)
+
+    monkeypatch.setattr(kit.repositories, moment, late)
+    kit.cache.evict(short=100 * SIZE)
+
+    assert tag.name not in there(kit)
+    if kit.repositories.has("hub/library/app", Digest.of(b"late")):
+        assert all(kit.repositories.has("hub/library/app", digest) for digest, _ in record.children)
