@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from distore.errors import InvalidArgument
-from distore.metadata.groupcommit import GroupCommit
+from distore.metadata.groupcommit import GroupCommit, _Job
 
 if TYPE_CHECKING:
     import sqlite3
@@ -144,3 +144,68 @@ def test_nobody_is_told_that_it_failed(store: LocalStore) -> None:
     commit.soon(insert("a"))
 
     assert keys(store) == ["a"]
+
+
+def test_when_none_can_begin_all_hear_so_at_once(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each would wait for a minute, one behind the other."""
+    commit = GroupCommit(store.database)
+    tries: list[bool] = []
+
+    def busy(*, durable: bool) -> object:
+        tries.append(durable)
+        raise InvalidArgument("busy")
+
+    with Held(commit):
+        threads = []
+        for number in range(3):
+            threads.append(run(commit, insert(f"{number}")))
+            waiting(commit, number + 1)
+        monkeypatch.setattr(store.database, "transaction", busy)
+    for thread, _ in threads:
+        thread.join()
+
+    assert [str(answers[0]) for _, answers in threads] == ["busy"] * 3
+    assert len(tries) == 1
+
+
+def test_an_interrupt_of_one_who_works_for_others_leaves_them_nothing_but_their_work(
+    store: LocalStore,
+) -> None:
+    commit = GroupCommit(store.database)
+    signals = [KeyboardInterrupt()]
+    interrupted: list[BaseException] = []
+
+    def target(key: str) -> None:
+        def action(connection: sqlite3.Connection) -> str:
+            if signals:
+                raise signals.pop()
+            return insert(key)(connection)
+
+        try:
+            commit.do(action)
+        except KeyboardInterrupt as error:
+            interrupted.append(error)
+
+    with Held(commit):
+        threads = [threading.Thread(target=target, args=(key,)) for key in "abc"]
+        for number, thread in enumerate(threads):
+            thread.start()
+            waiting(commit, number + 1)
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
+
+    assert len(interrupted) == 1
+    assert len(keys(store)) == 2
+    assert not commit._waiting
+
+
+def test_who_is_done_does_not_work_for_those_who_wait_themselves(store: LocalStore) -> None:
+    commit = GroupCommit(store.database)
+
+    commit._waiting.append(_Job(insert("a"), durable=False))
+    commit.soon(insert("soon"))
+    commit._waiting.append(_Job(insert("b"), durable=False))
+    commit._work_for_others()
+
+    assert keys(store) == ["a", "soon"]
