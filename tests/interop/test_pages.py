@@ -240,6 +240,7 @@ def test_all_of_it_works_without_scripts(at: Browser, filled: Filled) -> None:
     field = at.driver.find_element(By.ID, "search")
     field.send_keys("app", Keys.ENTER)
 
+    at.until("return location.search === '?q=app' && document.readyState === 'complete'")
     rows = at.driver.find_elements(By.CSS_SELECTOR, "#results tbody tr")
     assert len(rows) == 1
     assert at.driver.current_url.endswith("/?q=app")
