@@ -46,6 +46,19 @@ _REPOSITORIES: Final = (
     "INSERT OR IGNORE INTO repositories SELECT DISTINCT namespace, repository, 'pushed', :now"
     " FROM repository_blobs",
 )
+_PUSHED: Final = """
+CREATE TEMP TABLE pushed (digest TEXT, namespace TEXT, repository TEXT,
+    PRIMARY KEY (digest, namespace, repository)) WITHOUT ROWID;
+INSERT INTO temp.pushed SELECT digest, namespace, repository FROM repository_manifests;
+"""
+_LINK: Final = (
+    "INSERT OR IGNORE INTO repository_links SELECT namespace, repository, digest, ?, ? FROM temp.pushed"
+    " WHERE digest = ?"
+)
+_OFFER: Final = (
+    "INSERT OR IGNORE INTO repository_blobs SELECT namespace, repository, ?, ?, ? FROM temp.pushed"
+    " WHERE digest = ?"
+)
 _SEEN: Final = f"""
 CREATE TEMP TABLE seen (namespace TEXT, digest TEXT, PRIMARY KEY (namespace, digest)) WITHOUT ROWID;
 CREATE TEMP TABLE kept (namespace TEXT, digest TEXT, PRIMARY KEY (namespace, digest)) WITHOUT ROWID;
@@ -85,7 +98,11 @@ def tell(
     names = _Names(connection, now=now) if "images" in partial else None
     if names:
         told.names += names.take(_layout(paths))
+    if partial:
+        _run(connection, _PUSHED)
     for digest, size, document in _documents(paths):
+        if partial:
+            _offer(connection, digest, document, now=now)
         told.labels += _label(connection, digest, size, document, every="content_labels" in partial)
         if names and isinstance(document, Index):
             told.names += names.take(document.manifests)
@@ -94,7 +111,7 @@ def tell(
             connection.execute(statement, {"now": now})
         told.held = _hold(connection, lease, now)
         told.lease = lease if told.held else None
-    for table in ("present", *(("seen", "kept") if partial else ())):
+    for table in ("present", *(("seen", "kept", "pushed") if partial else ())):
         connection.execute(f"DROP TABLE temp.{table}")
     return told
 
@@ -145,6 +162,27 @@ def _label(
     return added
 
 
+def _offer(connection: sqlite3.Connection, digest: Digest, document: Manifest | Index, *, now: int) -> None:
+    """What a manifest names is no rubbish where it was pushed; and its blobs were there first, but for those
+    that are had from elsewhere."""
+    own: list[Descriptor] = []
+    if isinstance(document, Index):
+        children = document.manifests
+    else:
+        children = (document.config, *document.layers)
+        own += (
+            each for each in children if not each.urls and not mediatypes.is_nondistributable(each.media_type)
+        )
+    connection.executemany(_LINK, [(each.digest, each.size, digest) for each in children])
+    connection.executemany(_OFFER, [(each.digest, each.size, now, digest) for each in own])
+
+
+def _run(connection: sqlite3.Connection, script: str) -> None:
+    for statement in script.split(";\n"):
+        if statement.strip():
+            connection.execute(statement)
+
+
 def _seen_by(connection: sqlite3.Connection, digest: Digest) -> list[str]:
     return [str(row[0]) for row in connection.execute(_SEEN_BY, (digest,))] or [DEFAULT_NAMESPACE]
 
@@ -189,9 +227,7 @@ def _name(annotations: Mapping[str, str]) -> str | None:
 def _hold(connection: sqlite3.Connection, lease: str, now: int) -> int:
     """Put all blobs that neither a document nor an image names under a lease without an end, and all
     snapshots: a label that kept one may be lost."""
-    for statement in _SEEN.split(";\n"):
-        if statement.strip():
-            connection.execute(statement)
+    _run(connection, _SEEN)
     held = connection.execute(_LOOSE, (lease,)).rowcount
     held += connection.execute(_SNAPSHOTS, (lease,)).rowcount
     namespaces = connection.execute("SELECT DISTINCT namespace FROM lease_resources WHERE id = ?", (lease,))
