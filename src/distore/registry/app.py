@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
@@ -14,7 +14,7 @@ from aiohttp import web
 from distore.errors import DistoreError, Unavailable
 from distore.registry import errors
 from distore.registry.incoming import Incoming
-from distore.registry.message import ELSEWHERE, NO_ANSWER, OWNER, Request, Response
+from distore.registry.message import ELSEWHERE, LATER, NO_ANSWER, OWNER, Request, Response
 from distore.registry.server import mistakes
 from distore.registry.server.addresses import Address, name_of
 from distore.registry.server.connection import Connections, is_inside, peer_of
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 _START_TIMEOUT: Final = 30.0  # seconds
 _WORKERS: Final = 64  # requests without a body at work at once
 _UPLOADERS: Final = 256  # requests with one; most wait for their clients
+_WAITERS: Final = 256  # requests that wait for other servers at once
 _READERS: Final = 64  # answers read at once where sendfile cannot
 _LAST_ROUNDS: Final = 10  # of the event loop
 _GRACE: Final = 1.0  # seconds that answers in work get when the server stops
@@ -181,9 +182,14 @@ class RegistryServer:
         loop.set_exception_handler(lambda _loop, context: self._failed(context.get("exception")))
         pools = [
             ThreadPoolExecutor(size, thread_name_prefix=f"distore-registry-{name}")
-            for name, size in (("pull", _WORKERS), ("push", _UPLOADERS), ("read", _READERS))
+            for name, size in (
+                ("pull", _WORKERS),
+                ("push", _UPLOADERS),
+                ("wait", _WAITERS),
+                ("read", _READERS),
+            )
         ]
-        self._handlers, self._uploaders, self._readers = pools
+        self._handlers, self._uploaders, self._waiters, self._readers = pools
         limits = self._around.limits
         # A blob that is called gzip is kept as it comes, or its digest would not hold.
         server = Connections(
@@ -307,7 +313,12 @@ class RegistryServer:
                 if at_hand is not None:
                     return at_hand
             pool = self._uploaders if has_body else self._handlers
-            return await asyncio.get_running_loop().run_in_executor(pool, self._handler, plain)
+            loop = asyncio.get_running_loop()
+            given = await loop.run_in_executor(pool, self._handler, plain)
+            if given.status == LATER:
+                patient = replace(plain, patient=True)
+                given = await loop.run_in_executor(self._waiters, self._handler, patient)
+            return given
         except DistoreError as error:
             return errors.response_for(error)
         except Exception as error:  # noqa: BLE001 - ends one request; whoever runs the server is told
@@ -334,6 +345,7 @@ class RegistryServer:
             body=incoming,
             client=origin.client,
             scheme=origin.scheme,
+            patient=request.body_exists,
         )
 
     def _refused(self, client: str, status: int) -> None:

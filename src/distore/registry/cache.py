@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from distore._internal.retry import is_hopeless, retry_after
+from distore._internal.retry import is_hopeless
 from distore.errors import (
     DeadlineExceeded,
     DiskFull,
@@ -15,10 +13,8 @@ from distore.errors import (
     FailedPrecondition,
     InvalidArgument,
     NotFound,
-    PermissionDenied,
     QuotaExceeded,
     ResourceExhausted,
-    Unauthenticated,
     Unavailable,
     Unimplemented,
 )
@@ -26,6 +22,7 @@ from distore.oci.digest import Digest
 from distore.oci.mediatypes import OCTET_STREAM
 from distore.registry import errors
 from distore.registry.blobs import served
+from distore.registry.cacheanswers import DOWN, REFUSED, refused, warned
 from distore.registry.cacheblobs import LONGEST, CachedBlobs
 from distore.registry.cachecounts import ABSENT, FAILED, HIT, MISS, STALE, CacheCounts
 from distore.registry.cacheevict import evict
@@ -34,6 +31,7 @@ from distore.registry.cachelists import CachedLists
 from distore.registry.cachemanifests import CachedManifests
 from distore.registry.cachememo import Memo
 from distore.registry.growing import GrowingReader, UnreadReader
+from distore.registry.message import LATER, Response
 from distore.registry.names import is_tag
 from distore.registry.routes import target_of
 
@@ -42,7 +40,7 @@ if TYPE_CHECKING:
 
     from distore.registry.cacheblobs import CacheStore
     from distore.registry.cachesettings import CacheSettings
-    from distore.registry.message import Request, Response, Service
+    from distore.registry.message import Request, Service
     from distore.registry.metrics import Metrics
     from distore.registry.routes import Target
     from distore.registry.upstreams import Copy, Upstreams
@@ -55,11 +53,9 @@ _ABSENT: Final = 10_000  # names and digests
 _LEFT: Final = 86400.0  # seconds that what came of a download is kept for another try
 _LEFT_IN_NEED: Final = 3600.0  # the same, when the disk is full
 _SOON: Final = 2.0  # seconds within which a failure can still be told by a status
-_DOWN: Final = 5.0  # seconds that an upstream which does not answer is left alone with the same question
-_REFUSED: Final = (NotFound, PermissionDenied, Unauthenticated)
 # What an upstream's failure may be; damage of our own store is none.
 _FAILURES: Final = (
-    *_REFUSED,
+    *REFUSED,
     Unavailable,
     DeadlineExceeded,
     FailedPrecondition,
@@ -67,6 +63,10 @@ _FAILURES: Final = (
     ResourceExhausted,
     Unimplemented,
 )
+
+
+class _Later(Exception):
+    """An upstream is to be waited for, and not in this thread."""
 
 
 class CacheParts(NamedTuple):
@@ -165,6 +165,8 @@ class Cache:
             return self._inner.handle(request)
         try:
             return self._read(request, target, copy)
+        except _Later:
+            return Response(status=LATER)
         except DistoreError as error:
             return errors.response_for(error)
 
@@ -213,6 +215,7 @@ class Cache:
             waits = known is not None and self._settings.stale
             try:
                 if failure is None:
+                    _check_patience(request)
                     self._manifests.renew(copy, name, seconds=self._settings.patience if waits else LONGEST)
             except _FAILURES as error:
                 failure = self._failed(copy, key, error, waits=waits)
@@ -226,7 +229,7 @@ class Cache:
     def _for_tag(self, request: Request, copy: Copy, failure: DistoreError, known: Tag | None) -> Response:
         if known is not None and not self._settings.stale:
             self._answered(request, FAILED)
-            return _refused(target_of(request.path), copy, failure)
+            return refused(target_of(request.path), copy, failure)
         return self._instead(request, copy, failure, known)
 
     def _manifest(self, request: Request, copy: Copy, digest: Digest) -> Response:
@@ -257,8 +260,11 @@ class Cache:
             if answer is not None:
                 return answer
             failure = self._known_failure(copy, key)
+            brought = None
             try:
-                brought = bring() if failure is None else None
+                if failure is None:
+                    _check_patience(request)
+                    brought = bring()
             except _FAILURES as error:
                 failure = self._failed(copy, key, error)
             if failure is not None:
@@ -313,6 +319,7 @@ class Cache:
         failure = self._known_failure(copy, key)
         if failure is None:
             try:
+                _check_patience(request)
                 return work()
             except _FAILURES as error:
                 failure = self._failed(copy, key, error)
@@ -336,8 +343,8 @@ class Cache:
         if isinstance(error, (DiskFull, QuotaExceeded)):
             raise error  # it is our own failure
         seconds = self._settings.negative
-        if not waits and not isinstance(error, _REFUSED):
-            seconds = min(_DOWN, seconds)
+        if not waits and not isinstance(error, REFUSED):
+            seconds = min(DOWN, seconds)
         # It is remembered for long, and its traceback would keep all that was at hand.
         error.__traceback__ = error.__cause__ = error.__context__ = None
         self._absent.put(key, error, until=self._parts.now() + seconds)
@@ -354,33 +361,15 @@ class Cache:
         answer = self._inner.handle(request)
         if answer.status < 400:
             self._answered(request, STALE)
-            return _warned(answer, copy, known)
+            return warned(answer, copy, known)
         answer.close()
-        self._answered(request, ABSENT if isinstance(failure, _REFUSED) else FAILED)
-        return _refused(target_of(request.path), copy, failure)
+        self._answered(request, ABSENT if isinstance(failure, REFUSED) else FAILED)
+        return refused(target_of(request.path), copy, failure)
 
 
-def _warned(answer: Response, copy: Copy, known: Tag | None) -> Response:
-    """With a warning that clients show (OCI distribution-spec, "Warnings")."""
-    checked = known.checked if known is not None else None
-    when = "" if checked is None else f" as of {_text(checked)}"
-    warning = f'299 - "{copy.reference.domain} does not answer; this is what is kept here{when}"'
-    return replace(answer, headers={**answer.headers, "warning": warning})
-
-
-def _refused(target: Target, copy: Copy, failure: DistoreError) -> Response:
-    text = f"{copy.reference.name}: {failure}" if copy.reference.name not in str(failure) else str(failure)
-    if isinstance(failure, NotFound):
-        codes = {"manifests": errors.MANIFEST_UNKNOWN, "blobs": errors.BLOB_UNKNOWN}
-        return errors.refusal(404, codes.get(target.kind, errors.NAME_UNKNOWN), text)
-    if isinstance(failure, (PermissionDenied, Unauthenticated)):
-        # Not 401: what the client would show is not what the upstream wants to see.
-        return errors.refusal(403, errors.DENIED, text)
-    if isinstance(failure, (Unavailable, DeadlineExceeded)):
-        seconds = retry_after(failure)
-        return errors.refusal(503, errors.UNKNOWN, text, retry_after=str(round(seconds or _DOWN)))
-    return errors.refusal(502, errors.UNKNOWN, text)
-
-
-def _text(when: datetime) -> str:
-    return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def _check_patience(request: Request) -> None:
+    """Raises:
+    _Later: The thread is for those who need not wait.
+    """
+    if not request.patient:
+        raise _Later

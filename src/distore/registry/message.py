@@ -16,6 +16,9 @@ NO_ANSWER: Final = 0  # in the place of a status: the connection ends and nothin
 # (its pid). The body has not been read; whoever carries requests hands this one over.
 ELSEWHERE: Final = -1
 OWNER: Final = "owner"
+# In the place of a status, unless Request.patient: the answer is to be waited for, for as long as somebody
+# else likes. Whoever carries requests asks again where nobody else is held up by that.
+LATER: Final = -2
 _CHUNK: Final = 64 * 1024  # bytes read at a time of a body that is kept in memory
 
 
@@ -52,6 +55,7 @@ class Request:
     more than once. ``client`` is the address it comes from, without the port; ``grants`` is set by
     the gate, and allows everything where there is none. What layers put into ``notes``, which copies
     share, stands in the access log: ``user`` by the gate, ``cache`` (hit, miss, stale) by the cache.
+    ``patient``: the thread may wait for other servers; see LATER.
     """
 
     method: str
@@ -64,6 +68,7 @@ class Request:
     scheme: str = "http"
     grants: Grants = field(default=EVERYTHING, compare=False)
     notes: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
+    patient: bool = True
 
     def values(self, name: str) -> tuple[str, ...]:
         """Every value that the query has for ``name``."""
@@ -86,7 +91,7 @@ class Response:
     """A HEAD has the headers of the GET and a body that is not sent.
 
     Content-Length is that of ``body`` unless a header says otherwise. ``status`` may be
-    NO_ANSWER or ELSEWHERE.
+    NO_ANSWER, ELSEWHERE or LATER.
     """
 
     status: int

@@ -16,7 +16,7 @@ from distore.content.local.store import LocalStore
 from distore.errors import Unavailable
 from distore.oci.digest import Digest
 from distore.registry.app import RegistryServer
-from distore.registry.message import Handler, Request, Response, Slice
+from distore.registry.message import LATER, Handler, Request, Response, Slice
 from distore.registry.routes import PushRegistry
 from distore.testing import server
 from distore.testing.memory_repositories import MemoryRepositories
@@ -245,3 +245,34 @@ def test_a_fault_is_for_as_many_requests_as_it_says() -> None:
 
         assert statuses == [503, 503, 429, 200]
         assert ask(fake, "/v2/")[0] == 200
+
+
+def test_requests_that_wait_for_other_servers_hold_up_no_others(
+    serve: Callable[..., RegistryServer],
+) -> None:
+    over, waiting, enough = threading.Event(), [], threading.Event()
+
+    def handle(request: Request) -> Response:
+        if request.path != "/v2/slow":
+            return Response(status=200, body=b"here")
+        if not request.patient:
+            return Response(status=LATER)
+        waiting.append(1)
+        if len(waiting) == 100:
+            enough.set()
+        over.wait(30)
+        return Response(status=200, body=b"at last")
+
+    registry, got = serve(handle), []
+    threads = [threading.Thread(target=lambda: got.append(ask(registry, "/v2/slow")[2])) for _ in range(100)]
+    for thread in threads:
+        thread.start()
+    assert enough.wait(30)
+
+    here = ask(registry, "/v2/here")
+
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert here[0] == 200
+    assert got == [b"at last"] * 100

@@ -17,7 +17,7 @@ from distore.content.local.store import LocalStore
 from distore.errors import DistoreError
 from distore.oci.digest import Digest
 from distore.registry.cachesettings import CacheSettings
-from distore.registry.message import Slice
+from distore.registry.message import LATER, Request, Slice
 from distore.testing import server
 from distore.testing.server import FakeRegistry
 
@@ -531,6 +531,24 @@ def test_an_upstream_that_holds_everybody_up_holds_up_no_other_one(
             assert kit.get(f"quick/library/quick/blobs/{manifest['layers'][0]['digest']}") == b"quick"
             for response in held:
                 response.close()
+
+
+def test_a_thread_that_may_not_wait_asks_no_upstream(kit: Kit, fake: FakeRegistry) -> None:
+    paths = ["manifests/7", f"blobs/{Digest.of(LAYERS[1])}", "tags/list"]
+
+    def hasty(path: str) -> int:
+        request = Request(method="GET", path=f"/v2/hub/library/redis/{path}", patient=False)
+        response = kit.service.handle(request)
+        response.close()
+        return response.status
+
+    before = [hasty(path) for path in paths]
+    asked = len(fake.requests)
+    for path in paths:
+        kit.get(f"hub/library/redis/{path}")
+
+    assert (before, asked) == ([LATER] * 3, 0)
+    assert [hasty(path) for path in paths[:2]] == [200, 200]
 
 
 def test_an_image_of_schema_1_is_passed_on(kit: Kit, fake: FakeRegistry) -> None:
