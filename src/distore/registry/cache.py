@@ -305,6 +305,9 @@ class Cache:
             # With a size the rest of the wait is the event loop's: this thread is for others, too.
             if not growth.begun(_SOON) and growth.size is None and not growth.begun(LONGEST):
                 raise Unavailable(f"{copy.reference.name}@{digest}: nothing came for {LONGEST:g} s")
+            if growth.failure is not None and growth.source != copy.repository:
+                growth.let_go()
+                return None  # that was about another repository: this one is asked now
             if growth.failure is not None:
                 raise growth.failure
         except DistoreError:

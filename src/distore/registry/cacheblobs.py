@@ -79,7 +79,7 @@ class CachedBlobs:
         self._check = check
         self._now = now
         self._guard = threading.Lock()
-        self._coming: dict[Digest, Coming] = {}
+        self._coming: dict[tuple[str, Digest], Coming] = {}  # by the host that is asked, too
         self._sizes: Memo[int] = Memo(_SIZES, now=now)
 
     def expect(self, repository: str, children: Iterable[tuple[Digest, int]]) -> None:
@@ -95,7 +95,7 @@ class CachedBlobs:
             NotFound, Unauthenticated, PermissionDenied, Unavailable: It has none to give.
         """
         work = partial(self._ask_size, copy, digest)
-        return self._asks.wait(copy.upstream, ("size", copy.repository, digest), work, seconds=LONGEST)
+        return self._asks.wait(copy.lane, ("size", copy.repository, digest), work, seconds=LONGEST)
 
     def _ask_size(self, copy: Copy, digest: Digest) -> int | None:
         resolver = self._upstreams.resolver(copy.upstream)
@@ -113,9 +113,10 @@ class CachedBlobs:
         Raises:
             NotFound, Unauthenticated, PermissionDenied, Unavailable: The upstream has none to give.
         """
+        host = copy.reference.domain
         is_here = self._has(digest)  # first: what has come since is still on its way, or offered
         with self._guard:
-            coming = self._coming.get(digest)
+            coming = self._coming.get((host, digest))
             if coming is not None and copy.repository in coming.wanted and coming.growth.hold():
                 return coming.growth
         if coming is None and is_here and self._repositories.has(copy.repository, digest):
@@ -129,17 +130,17 @@ class CachedBlobs:
         if coming is None:
             self._check(size or 0)
         with self._guard:
-            coming = self._coming.get(digest)
+            coming = self._coming.get((host, digest))
             if coming is not None and proven and coming.growth.hold():
                 coming.wanted.add(copy.repository)
                 return coming.growth
             if self._repositories.has(copy.repository, digest) and self._has(digest):
                 return None
             coming = Coming(self, copy, digest, size=size, proven=proven)
-            self._coming[digest] = coming
+            self._coming[host, digest] = coming
             coming.growth.hold()
         try:
-            self._downloads.start(copy.upstream, (digest, coming), partial(self._land, coming))
+            self._downloads.start(copy.lane, (digest, coming), partial(self._land, coming))
         except DistoreError as error:
             self._end(coming, error)
         return coming.growth
@@ -225,9 +226,10 @@ class CachedBlobs:
     def _end(self, coming: Coming, failure: DistoreError) -> None:
         coming.growth.fail(failure)  # nothing, once it is whole
         with self._guard:
-            if self._coming.get(coming.growth.digest) is not coming:
+            key = (coming.copy.reference.domain, coming.growth.digest)
+            if self._coming.get(key) is not coming:
                 return  # it has ended already
-            del self._coming[coming.growth.digest]
+            del self._coming[key]
         if coming.growth.failure is not None:
             coming.close()
         else:

@@ -39,8 +39,8 @@ class Coming:
         self._proven = proven
         self._peeked = False
         self.copy = copy
-        self.growth = Growth(digest, size=size)
-        self.ref = PREFIX + digest
+        self.growth = Growth(digest, size=size, source=copy.repository)
+        self.ref = f"{PREFIX}{copy.reference.domain}-{digest}"
         self.wanted = {copy.repository}
         self.offered: set[str] = set()
         self.reader: Reader | None = None  # of the blob in the store; the growth's, once it is whole

@@ -68,7 +68,7 @@ class CachedLists:
         told = self._tags.get(copy.repository)
         if told is None:
             work = partial(self._ask_tags, copy)
-            told = self._asks.wait(copy.upstream, ("tags", copy.repository), work, seconds=LONGEST)
+            told = self._asks.wait(copy.lane, ("tags", copy.repository), work, seconds=LONGEST)
         names = told
 
         def listed(after: str, limit: int) -> list[str]:
@@ -88,9 +88,7 @@ class CachedLists:
         told = self._referrers.get((copy.repository, subject))
         if told is None:
             work = partial(self._ask_referrers, copy, subject)
-            told = self._asks.wait(
-                copy.upstream, ("referrers", copy.repository, subject), work, seconds=LONGEST
-            )
+            told = self._asks.wait(copy.lane, ("referrers", copy.repository, subject), work, seconds=LONGEST)
         theirs, wanted = told, request.query.get(_ARTIFACT_TYPE)
 
         def listed(after: str, limit: int) -> list[Descriptor]:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from distore.repositories import Repositories, Tag
 
 _FRESH: Final = 50_000  # tags
+_SKEW: Final = 1.0  # seconds that a moment may lie ahead: clocks are read, and rounded, one after the other
 _TYPES: Final = 50_000  # manifests that an index told the type of
 _TOLD: Final = 3600.0  # seconds that this is remembered
 # What of a stranger's is handed on by its own name: nothing that a browser shows as a page.
@@ -72,10 +73,10 @@ class CachedManifests:
     def check(self, copy: Copy, tag: Tag) -> bool:
         """``is_fresh``, as far as anybody knows; and whatever was pushed here is."""
         now, fresh = self._now(), copy.upstream.tags_fresh
-        until = (now if tag.checked is None else tag.checked.timestamp()) + fresh
-        if tag.checked is not None and until <= now:
-            return False
-        self._fresh.put((copy.repository, tag.name), True, until=until)
+        checked = now if tag.checked is None else tag.checked.timestamp()
+        if tag.checked is not None and not checked - _SKEW <= now < checked + fresh:
+            return False  # or the clock was set back since
+        self._fresh.put((copy.repository, tag.name), True, until=checked + fresh)
         return True
 
     def renew(self, copy: Copy, tag: str, *, seconds: float = LONGEST) -> None:
@@ -89,12 +90,12 @@ class CachedManifests:
             DistoreError: What it says is nonsense.
         """
         work = partial(self._renew, copy, tag)
-        self._asks.wait(copy.upstream, ("tag", copy.repository, tag), work, seconds=seconds)
+        self._asks.wait(copy.lane, ("tag", copy.repository, tag), work, seconds=seconds)
 
     def bring(self, copy: Copy, digest: Digest) -> None:
         """Have a manifest; raises as ``renew``."""
         work = partial(self._bring, copy, digest)
-        self._asks.wait(copy.upstream, ("manifest", copy.repository, digest), work, seconds=LONGEST)
+        self._asks.wait(copy.lane, ("manifest", copy.repository, digest), work, seconds=LONGEST)
 
     def _renew(self, copy: Copy, name: str) -> None:
         known = self._repositories.tag(copy.repository, name)

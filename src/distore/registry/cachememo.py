@@ -24,17 +24,18 @@ class Memo(Generic[V]):
         self._most = most
         self._now = now
         self._guard = threading.Lock()
-        self._kept: OrderedDict[Hashable, tuple[float, V]] = OrderedDict()
+        self._kept: OrderedDict[Hashable, tuple[float, float, V]] = OrderedDict()
 
     def get(self, key: Hashable) -> V | None:
         """What was put, if its time is not over."""
         found = self._kept.get(key)
-        return None if found is None or found[0] <= self._now() else found[1]
+        # A clock that was set back makes nothing last longer.
+        return found[2] if found is not None and found[0] <= self._now() < found[1] else None
 
     def put(self, key: Hashable, value: V, *, until: float) -> None:
         """Remember ``value`` until then."""
         with self._guard:
-            self._kept[key] = (until, value)
+            self._kept[key] = (self._now(), until, value)
             self._kept.move_to_end(key)
             while len(self._kept) > self._most:
                 self._kept.popitem(last=False)

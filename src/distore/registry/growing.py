@@ -27,10 +27,12 @@ class Growth:
 
     Args:
         size: Bytes that it will have, or None while that is unknown.
+        source: The repository that it is asked of.
     """
 
-    def __init__(self, digest: Digest, *, size: int | None) -> None:
+    def __init__(self, digest: Digest, *, size: int | None, source: str = "") -> None:
         self.digest = digest
+        self.source = source
         self.size = size
         self.failure: DistoreError | None = None
         self._news = threading.Condition()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from distore.remotes.credentials import Credentials
     from distore.remotes.resolver import Resolver
 
+_LANES: Final = 16  # of hosts that are no upstreams of their own
 _PORT: Final = "_"  # in a prefix, before the port of a host
 
 
@@ -28,6 +29,11 @@ class Copy(NamedTuple):
     repository: str
     reference: Reference
     upstream: UpstreamSettings
+
+    @property
+    def lane(self) -> tuple[UpstreamSettings, int]:
+        """Who waits for each other (see Flights): of any host, few of the others."""
+        return self.upstream, hash(self.reference.domain) % _LANES if self.upstream.host == ANY else 0
 
 
 class Upstreams:

@@ -103,3 +103,13 @@ def test_a_memo_holds_for_its_time_and_the_oldest_gives_way() -> None:
 
     assert (both, later) == ((1, 2), (None, 2))
     assert (memo.get("b"), memo.get("c"), memo.get("d")) == (None, 3, None)
+
+
+def test_a_clock_that_is_set_back_makes_nothing_last_longer() -> None:
+    clock = Clock(now=1_000_000.0)
+    memo: Memo[int] = Memo(2, now=clock)
+    memo.put("a", 1, until=1_000_030.0)
+
+    clock.now -= 86400
+
+    assert memo.get("a") is None

@@ -44,6 +44,15 @@ def test_a_prefix_names_an_upstream(repository: str, reference: str, name: str) 
     assert (copy.reference.name, copy.repository) == (reference, name)
 
 
+def test_hosts_that_are_no_upstreams_of_their_own_wait_for_few_others() -> None:
+    asked = upstreams(HUB, upstream("*"))
+    lanes = {copy.lane for number in range(200) if (copy := asked.copy(f"r{number}.example/a/b"))}
+    hub = {copy.lane for name in ("a", "b") if (copy := asked.copy(f"docker.io/{name}"))}
+
+    assert 8 <= len(lanes) <= 16
+    assert len(hub) == 1 and not hub & lanes
+
+
 @pytest.mark.parametrize(
     "repository", ["redis", "docker.io", "docker.iox/redis", "quay.io/a/b", "docker.io/A"]
 )
