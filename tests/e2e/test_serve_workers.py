@@ -181,6 +181,20 @@ def test_a_reload_reads_the_configuration_again(tmp_path: Path) -> None:
         assert server.ask("GET", "/v2/").status == 200
 
 
+def test_a_reload_that_nobody_hears_of_ends_nothing(tmp_path: Path) -> None:
+    with served(tmp_path) as server:
+        (before,) = server.workers()
+        assert server.process.stdout is not None
+        server.process.stdout.close()
+
+        server.signal(signal.SIGHUP)
+        until(lambda: before not in server.workers() and bool(server.workers()))
+
+        assert server.ask("GET", "/v2/").status == 200
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+
+
 def test_an_upload_that_a_reload_meets_is_taken_to_its_end(tmp_path: Path) -> None:
     digest = f"sha256:{hashlib.sha256(b'abcdef').hexdigest()}"
     with served(tmp_path) as server, server.plug() as client:

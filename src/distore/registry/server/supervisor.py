@@ -13,10 +13,10 @@ import socket
 import tempfile
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from distore.errors import DistoreError
+from distore.errors import DistoreError, Unavailable
 from distore.registry.server import meetingplace, past
 from distore.registry.server.listeners import Listeners
 from distore.registry.server.notify import Notifier, forget, handed_over
@@ -72,8 +72,6 @@ class _Reload:
     configuration: Configuration
     before: Configuration
     listeners: Sequence[socket.socket]
-    before_listeners: Sequence[socket.socket]
-    again: bool = field(default=False)  # somebody asked for another one meanwhile
 
 
 class Supervisor:
@@ -106,6 +104,7 @@ class Supervisor:
         self._failures = 0
         self._replace_at: list[float] = []
         self._reload: _Reload | None = None
+        self._again = False  # somebody asked for a reload while that could not begin
         self._serving = False
         self._status: int | None = None  # set: it ends
         self._kill_at: float | None = None
@@ -185,9 +184,9 @@ class Supervisor:
 
     def _begin_reload(self) -> None:
         if self._reload is not None or not self._serving:
-            if self._reload is not None:
-                self._reload.again = True
+            self._again = True
             return
+        self._again = False
         self._notifier.reloading()
         try:
             configuration = self._read()
@@ -200,11 +199,14 @@ class Supervisor:
             configuration=configuration,
             before=self._configuration,
             listeners=listeners,
-            before_listeners=self._listeners,
         )
         self._generation += 1
         self._replace_at = []
-        self._spawn_all(configuration, listeners)
+        try:
+            self._spawn_all(configuration, listeners)
+        except Unavailable as error:
+            self._say(f"dist: {error}")
+            self._end_reload(good=False)
 
     def _end_reload(self, *, good: bool) -> None:
         reload = self._reload
@@ -224,13 +226,17 @@ class Supervisor:
             self._say("dist: the new workers did not start; the configuration stays as it was")
             self._notifier.ready("serving with the configuration as it was")
             self._fill()
-        if reload.again:
+        if self._again:
             self._begin_reload()
 
     def _heard(self, worker: _Worker) -> None:
         with suppress(OSError):
             worker.ready = worker.control.recv(1) == READY
-        current = [each for each in self._workers.values() if each.generation == self._generation]
+        current = [
+            each
+            for each in self._workers.values()
+            if each.generation == self._generation and not each.leaving
+        ]
         wanted = (self._reload.configuration if self._reload else self._configuration).server.workers
         if self._status is None and sum(each.ready for each in current) >= wanted:
             if self._reload is not None:
@@ -238,6 +244,8 @@ class Supervisor:
             elif not self._serving:
                 self._serving = True
                 self._announce()
+                if self._again:
+                    self._begin_reload()
 
     def _announce(self) -> None:
         names = self._open.names()
@@ -271,12 +279,15 @@ class Supervisor:
                 self._tell(other, END)
             self._kill_at = time.monotonic() + _LAST_WORDS
             return
-        now = time.monotonic()
-        self._failures = 0 if now - worker.started > _HEALTHY else self._failures + 1
-        pause = _BACKOFF[min(self._failures, len(_BACKOFF) - 1)]
         how = f"was killed by signal {-code}" if code < 0 else f"ended with status {code}"
-        self._say(f"dist: worker {worker.pid} {how}; another one takes its place in {pause:g} s")
-        self._replace_at.append(now + pause)
+        lived = time.monotonic() - worker.started
+        self._failures = 0 if lived > _HEALTHY else self._failures + 1
+        self._replace(f"worker {worker.pid} {how}")
+
+    def _replace(self, why: str) -> None:
+        pause = _BACKOFF[min(self._failures, len(_BACKOFF) - 1)]
+        self._say(f"dist: {why}; another one takes its place in {pause:g} s")
+        self._replace_at.append(time.monotonic() + pause)
 
     def _on_time(self) -> None:
         now = time.monotonic()
@@ -297,22 +308,40 @@ class Supervisor:
         """As many workers as there should be, but for those that are due later."""
         there = sum(not worker.leaving for worker in self._workers.values())
         for _ in range(self._configuration.server.workers - there - len(self._replace_at)):
-            self._spawn(self._configuration, self._listeners)
+            try:
+                self._spawn(self._configuration, self._listeners)
+            except Unavailable as error:
+                self._failures += 1
+                self._replace(str(error))
 
     def _spawn_all(self, configuration: Configuration, listeners: Sequence[socket.socket]) -> None:
         for _ in range(configuration.server.workers):
             self._spawn(configuration, listeners)
 
     def _spawn(self, configuration: Configuration, listeners: Sequence[socket.socket]) -> None:
-        ours, theirs = socket.socketpair()
+        """Start a worker.
+
+        Raises:
+            Unavailable: The system has no room for one more process.
+        """
         # Until the child has forgotten our descriptors, no signal of its own may be told to us.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-        pid = os.fork()
-        if pid == 0:
-            ours.close()
-            self._be_worker(Job(configuration, listeners, theirs, self._folder))
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-        theirs.close()
+        try:
+            ours, theirs = socket.socketpair()
+            with theirs:
+                try:
+                    pid = os.fork()
+                except OSError:
+                    ours.close()
+                    raise
+                if pid == 0:
+                    ours.close()
+                    self._be_worker(Job(configuration, listeners, theirs, self._folder))
+        except OSError as error:
+            why = os.strerror(error.errno or 0).lower()
+            raise Unavailable(f"a worker could not be started: {why}") from error
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         self._workers[pid] = _Worker(
             pid=pid, control=ours, generation=self._generation, started=time.monotonic()
         )
