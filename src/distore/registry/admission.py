@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from distore.content.store import Manager
     from distore.registry.message import Body, Request, Response, Service
     from distore.registry.room import Room
+    from distore.registry.routes import Target
     from distore.repositories import Repositories
 
 _LOOK: Final = 32 * 1024 * 1024  # bytes taken between two looks at the room that is left
@@ -22,6 +23,7 @@ _WRITES: Final = frozenset(
     {("POST", "uploads"), ("PATCH", "upload"), ("PUT", "upload"), ("PUT", "manifests")}
 )
 _REFUSED: Final = 400  # the first status of answers that say no
+_ENDS: Final = (201, 204, 400, 404)  # answers after which an upload is there no more
 _MAX_LENGTH: Final = 1 << 62
 
 
@@ -40,9 +42,15 @@ class Admission:
 
     def handle(self, request: Request, /) -> Response:
         """Answer, unless it brings what there is no room for."""
-        if request.method not in ("POST", "PATCH", "PUT"):
+        if request.method not in ("POST", "PATCH", "PUT", "DELETE"):
             return self._inner.handle(request)
         target = target_of(request.path)
+        response = self._admit(request, target)
+        if target.kind == "upload" and request.method != "PATCH" and response.status in _ENDS:
+            self._room.let_go(target.repository, target.last, kept=response.status == 201)
+        return response
+
+    def _admit(self, request: Request, target: Target) -> Response:
         if (request.method, target.kind) not in _WRITES:
             return self._inner.handle(request)
         length = _length(request)
@@ -61,7 +69,10 @@ class Admission:
             kept = response.status < _REFUSED
             return response
         finally:
-            self._room.end(target.repository, metered.taken, kept=kept)
+            unfinished = request.method == "PATCH"  # whatever came of it counts until the upload ends
+            self._room.end(target.repository, metered.taken, kept=kept and not unfinished)
+            if unfinished and metered.taken:
+                self._room.keep(target.repository, target.last, metered.taken)
 
     def quick(self, request: Request, /) -> Response | None:
         """What needs no look at the room."""

@@ -48,7 +48,9 @@ class Room:
         self._settings = settings
         self._space = space
         self._on_full = on_full
-        self._ledgers = [_Ledger(quota, repositories, monotonic) for quota in settings.quotas]
+        self._ledgers = [
+            _Ledger(quota, repositories, monotonic, idle=settings.uploads) for quota in settings.quotas
+        ]
 
     def check_disk(self, size: int = 0) -> int:
         """Refuse ``size`` more bytes on a disk that is full, or would be; the bytes that it has room for.
@@ -111,6 +113,16 @@ class Room:
         for ledger in self._about(repository):
             ledger.end(size, kept=kept)
 
+    def keep(self, repository: str, upload: str, size: int) -> None:
+        """So many bytes have come to be in an upload that is not finished."""
+        for ledger in self._about(repository):
+            ledger.keep(f"{repository}/{upload}", size)
+
+    def let_go(self, repository: str, upload: str, *, kept: bool) -> None:
+        """An upload has come to its end, and is a blob of the repository now, or not."""
+        for ledger in self._about(repository):
+            ledger.let_go(f"{repository}/{upload}", kept=kept)
+
     def _about(self, repository: str) -> list[_Ledger]:
         return [ledger for ledger in self._ledgers if ledger.quota.repositories.match(repository)]
 
@@ -123,10 +135,15 @@ class Room:
 
 
 class _Ledger:
-    """How much of one quota is used: a sum from time to time, and what came since."""
+    """How much of one quota is used: a sum from time to time, what came since, and uploads."""
 
-    def __init__(self, quota: Quota, repositories: Repositories, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self, quota: Quota, repositories: Repositories, monotonic: Callable[[], float], *, idle: float
+    ) -> None:
         self.quota = quota
+        self._idle = idle  # seconds after which an upload is dropped
+        self._uploads: dict[str, tuple[int, float]] = {}  # bytes, and when some came; the oldest first
+        self._kept = 0  # bytes of them
         self._repositories = repositories
         self._monotonic = monotonic
         self._guard = threading.Lock()
@@ -163,9 +180,30 @@ class _Ledger:
             if not kept:
                 self._since = max(0, self._since - size)
 
+    def keep(self, upload: str, size: int) -> None:
+        with self._guard:
+            known, _ = self._uploads.pop(upload, (0, 0.0))
+            self._uploads[upload] = (known + size, self._monotonic())
+            self._kept += size
+
+    def let_go(self, upload: str, *, kept: bool) -> None:
+        with self._guard:
+            size = self._take(upload)
+            self._since += size if kept else 0
+
+    def _take(self, upload: str) -> int:
+        size, _ = self._uploads.pop(upload, (0, 0.0))
+        self._kept -= size
+        return size
+
     def _now_used(self) -> int:
         with self._guard:
             started = self._monotonic()
+            while self._uploads:
+                oldest, (_, moment) = next(iter(self._uploads.items()))
+                if started - moment < self._idle:
+                    break
+                self._take(oldest)
             if self._version is None or started >= self._until:
                 version = self._repositories.version()
                 if version != self._version:
@@ -174,7 +212,7 @@ class _Ledger:
                 self._since = 0
                 ended = self._monotonic()
                 self._until = ended + (ended - started) * _REST
-            return self._sum + max(self._since, self._running)
+            return self._sum + self._kept + max(self._since, self._running)
 
     def _added_up(self) -> int:
         if self.quota.repositories == EVERY:

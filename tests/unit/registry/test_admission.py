@@ -179,6 +179,29 @@ def test_what_came_and_was_not_kept_counts_no_longer(world: World) -> None:
     assert world.push("team/a", b"y" * 900).status == 201
 
 
+def test_what_is_in_uploads_that_nobody_finishes_counts_until_they_are_dropped(world: World) -> None:
+    where = world.ask("POST", "/v2/team/a/blobs/uploads/").headers["location"].partition("?")[0]
+    for _ in range(2):
+        assert world.ask("PATCH", where, b"x" * 300).status == 202
+        world.clock += 60
+    assert world.push("team/b", b"y" * 600).status == 403
+    assert world.push("other", b"y" * 600).status == 201
+
+    done = world.ask("PUT", f"{where}?digest={Digest.of(b'x' * 600)}")
+    assert done.status == 201
+    world.clock += 60
+    assert world.push("team/b", b"y" * 600).status == 403
+    assert world.push("team/b", b"y" * 400).status == 201
+
+
+def test_an_upload_that_nobody_goes_on_with_counts_no_longer_than_it_is_there(world: World) -> None:
+    where = world.ask("POST", "/v2/team/a/blobs/uploads/").headers["location"].partition("?")[0]
+    assert world.ask("PATCH", where, b"x" * 600).status == 202
+    world.clock += world.settings.uploads
+
+    assert world.push("team/b", b"y" * 600).status == 201
+
+
 def test_a_mount_counts_where_it_brings_bytes(world: World) -> None:
     data, digest = b"x" * 900, Digest.of(b"x" * 900)
     assert world.push("other/a", data).status == 201
