@@ -30,6 +30,12 @@ _PEEK: Final = 64  # bytes; a document's first one is a brace, perhaps behind sp
 _IS_REF: Final = f"key >= '{GC_REF_CONTENT}' AND key < '{GC_REF_CONTENT}0'"  # exact, or followed by . or /
 _SEEN_BY: Final = "SELECT namespace FROM content WHERE digest = ?"
 _HAS_LABELS: Final = f"SELECT 1 FROM content_labels WHERE namespace = ? AND digest = ? AND {_IS_REF} LIMIT 1"  # noqa: S608
+# What was pushed to a registry is about an image there alone: who pushed it must not add to another.
+_ABOUT_THERE: Final = "SELECT 1 FROM temp.about WHERE namespace = ? AND digest = ?"
+_ABOUT: Final = """
+CREATE TEMP TABLE about (namespace TEXT, digest TEXT, PRIMARY KEY (namespace, digest)) WITHOUT ROWID;
+INSERT OR IGNORE INTO temp.about SELECT namespace, digest FROM repository_manifests WHERE subject IS NOT NULL;
+"""
 _ADD_LABEL: Final = "INSERT OR IGNORE INTO content_labels VALUES (?, ?, ?, ?)"
 _ADD_IMAGE: Final = "INSERT OR IGNORE INTO images VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _LOOSE: Final = """
@@ -98,6 +104,7 @@ def tell(
     names = _Names(connection, now=now) if "images" in partial else None
     if names:
         told.names += names.take(_layout(paths))
+    _run(connection, _ABOUT)
     if partial:
         _run(connection, _PUSHED)
     for digest, size, document in _documents(paths):
@@ -111,7 +118,7 @@ def tell(
             connection.execute(statement, {"now": now})
         told.held = _hold(connection, lease, now)
         told.lease = lease if told.held else None
-    for table in ("present", *(("seen", "kept", "pushed") if partial else ())):
+    for table in ("present", "about", *(("seen", "kept", "pushed") if partial else ())):
         connection.execute(f"DROP TABLE temp.{table}")
     return told
 
@@ -154,6 +161,8 @@ def _label(
         known = connection.execute(_HAS_LABELS, (namespace, digest)).fetchone()
         if every or not known:
             added += _add(connection, namespace, digest, gc_labels(document))
+        if connection.execute(_ABOUT_THERE, (namespace, digest)).fetchone():
+            continue
         if document.subject is not None and (every or not known):
             about = document.subject.digest
             if connection.execute("SELECT 1 FROM temp.present WHERE digest = ?", (about,)).fetchone():

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from tests.unit.metadata.repository_world import World
-from tests.unit.metadata.test_rebuild import Image, run, zero
+from tests.unit.metadata.test_rebuild import Image, put, run, zero
 
 from distore.content.local.store import LocalStore
+from distore.images.gclabels import referrers_of
 from distore.oci import mediatypes
 from distore.oci.descriptor import Descriptor
 from distore.repositories import ManifestRecord
@@ -36,3 +39,24 @@ def test_what_a_pushed_manifest_names_is_offered_and_not_swept_where_rows_are_lo
     assert not again.repositories.has("app", image.index)
     again.metadata.close()
     again.store.close()
+
+
+def test_what_was_pushed_about_an_image_does_not_come_to_be_about_that_of_the_store(
+    store: LocalStore,
+) -> None:
+    image, world = Image(store), World(store)
+    subject = {"mediaType": mediatypes.OCI_MANIFEST, "digest": image.manifest, "size": 300}
+    index = {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": [], "subject": subject}
+    pulled = put(store, json.dumps({**index, "annotations": {"of": "the store"}}).encode())
+    data = json.dumps(index).encode()
+    pushed = Descriptor(media_type=mediatypes.OCI_INDEX, digest=put(store, data), size=len(data))
+    record = ManifestRecord(descriptor=pushed, subject=image.manifest)
+    assert world.repositories.put_manifest("secret", record, tags=("v1",)) == []
+    world.metadata.close()
+    zero(store)
+
+    run(store)
+
+    again = LocalStore(store.root)
+    assert referrers_of(again.info(image.manifest).labels) == [pulled]
+    again.close()
