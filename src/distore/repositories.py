@@ -219,7 +219,8 @@ class Repositories(Protocol):
     ) -> tuple[list[str], list[Digest]]:
         """Remove what somebody found to be of no more use, unless it came to be of use since.
 
-        A tag goes if it still names the same manifest, since the same moment; a manifest if no tag names
+        A tag goes if it still names the same manifest, since the same moment, and nobody has pushed it or
+        asked its upstream again; a manifest if no tag names
         it, no manifest that stays has it as a child, and its subject does not stay; a blob if no manifest
         names it. None goes if it was pushed or ``use``d from ``before`` (seconds since the epoch) on. All
         of it goes at once.

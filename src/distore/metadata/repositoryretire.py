@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 _HERE: Final = "namespace = ? AND repository = ?"
 # ``used`` is written with every push, and when a client was told that it is there.
 _RECENT: Final = f"SELECT 1 FROM repository_blobs WHERE {_HERE} AND digest = ? AND used > ?"  # noqa: S608
-_UNTAG: Final = f"DELETE FROM repository_tags WHERE {_HERE} AND name = ? AND digest = ? AND updated = ?"  # noqa: S608
+_UNTAG: Final = (
+    f"DELETE FROM repository_tags WHERE {_HERE} AND name = ? AND digest = ? AND updated = ? AND checked IS ?"  # noqa: S608
+)
 _TAGGED: Final = f"SELECT 1 FROM repository_tags WHERE {_HERE} AND digest = ? LIMIT 1"  # noqa: S608
 _SUBJECT: Final = (  # that a manifest is about, and that is here
     f"SELECT 1 FROM repository_manifests WHERE {_HERE} AND digest ="  # noqa: S608
@@ -62,7 +64,8 @@ def retire(
         digest = tag.descriptor.digest
         if tag.updated is None or is_recent(digest):
             continue
-        row = (*here, tag.name, digest, microseconds(tag.updated.timestamp()))
+        checked = None if tag.checked is None else microseconds(tag.checked.timestamp())
+        row = (*here, tag.name, digest, microseconds(tag.updated.timestamp()), checked)
         if connection.execute(_UNTAG, row).rowcount:
             gone_tags.append(tag.name)
     gone = []

@@ -116,7 +116,8 @@ class CachedManifests:
         try:
             told = self._told(replace(copy.reference, tag=known.name), copy)
         except NotFound:
-            self._repositories.untag(copy.repository, known.name)
+            # Unless somebody has pushed it here meanwhile.
+            self._repositories.retire(copy.repository, tags=(known,), before=self._now() + LONGEST)
             raise
         if told.digest == known.descriptor.digest:
             self._repositories.note_checked(copy.repository, known.name, self._now())

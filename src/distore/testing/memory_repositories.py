@@ -278,7 +278,8 @@ class MemoryRepositories:
                 for tag in tags
                 if tag.descriptor.digest not in here.manifests or tag.descriptor.digest in old
                 if (found := self.tag(repository, tag.name)) is not None
-                and (found.descriptor.digest, found.updated) == (tag.descriptor.digest, tag.updated)
+                and (found.descriptor.digest, found.updated, found.checked)
+                == (tag.descriptor.digest, tag.updated, tag.checked)
                 and self.untag(repository, tag.name)
             ]
             gone = _useless(

@@ -176,6 +176,20 @@ class RepositorySharing(RepositoryContract):
         assert found == ([], [one.descriptor.digest])
         assert [each.name for each in repositories.tags("app")] == ["v1"]
 
+    def test_a_copied_tag_that_was_pushed_since_is_not_retired(
+        self, repositories: Repositories, manifest: Callable[..., ManifestRecord], clock: Clock
+    ) -> None:
+        manifest(b"one", "v1", cached=True)
+        tag = repositories.tag("app", "v1")
+        assert tag is not None
+        manifest(b"one", "v1")
+
+        assert repositories.retire("app", tags=[tag], before=clock.now + 60) == ([], [])
+
+        tag = repositories.tag("app", "v1")
+        assert tag is not None
+        assert repositories.retire("app", tags=[tag], before=clock.now + 60) == (["v1"], [])
+
     @pytest.mark.parametrize("what", ["pushed again", "used"])
     def test_what_came_to_be_of_use_is_not_retired(
         self, repositories: Repositories, manifest: Callable[..., ManifestRecord], clock: Clock, what: str
