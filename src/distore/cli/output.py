@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Final, TextIO
 
 from distore.errors import DistoreError, FailedPrecondition
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
 _SIZE_UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
@@ -24,11 +26,13 @@ _AGE_UNITS: Final = (
 
 
 class Output:
-    """Where a command's results and notes go. ``status`` is the exit status so far."""
+    """Where a command's results and notes go. ``status`` is the exit status so far; with ``goes_on``,
+    talk that cannot be said is lost instead of an error."""
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
         self.status = 0
+        self.goes_on = False
 
     @property
     def stdout(self) -> TextIO:
@@ -57,7 +61,23 @@ class Output:
     def note(self, text: str) -> None:
         """Talk: one line on standard error."""
         if sys.stderr is not None:
-            sys.stderr.write(f"{inert(text)}\n")
+            with self.unheard() if self.goes_on else nullcontext():
+                sys.stderr.write(f"{inert(text)}\n")
+
+    @contextmanager
+    def unheard(self) -> Iterator[None]:
+        """Go on when nobody reads what is said any more, or the disk of a log is full."""
+        try:
+            yield
+        except BrokenPipeError:
+            for stream in filter(None, (sys.stdout, sys.stderr)):
+                try:
+                    stream.flush()
+                except BrokenPipeError:  # what waits to be said would be tried again, and fail, every time
+                    with open(os.devnull, "wb") as nowhere:
+                        os.dup2(nowhere.fileno(), stream.fileno())
+        except OSError:
+            return
 
     def error(self, error: DistoreError, *, subject: str = "") -> None:
         """Report an error, about ``subject`` if it does not say so itself, and go on; the first

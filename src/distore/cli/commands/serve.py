@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import sys
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from distore.cli import flags
@@ -96,6 +94,7 @@ def run(args: argparse.Namespace, app: App, out: Output) -> None:
 
     if find_spec("aiohttp") is None:
         raise Unimplemented("dist serve: needs aiohttp; pip install 'distore[server]' brings it")
+    out.goes_on = True
     path = args.config or os.environ.get(f"{_VARIABLE}CONFIG") or None
     changed = overrides(args)
     if args.check_config:
@@ -105,7 +104,7 @@ def run(args: argparse.Namespace, app: App, out: Output) -> None:
         read=lambda: _warned(read(path, changed), out),
         work=lambda job: _work(job, app, out, debug=args.debug),
         listening=lambda addresses, tls: announce(out, addresses, "https" if tls else "http"),
-        say=partial(_say, out),
+        say=out.note,
     )
     out.status = supervisor.run()
 
@@ -124,7 +123,7 @@ def _warned(configuration: Configuration, out: Output) -> Configuration:
 
     hosts = [address.host for address in configuration.server.listen if not address.path]
     if (warning := exposed(configuration.serve.auth, hosts)) is not None:
-        _say(out, f"dist: {warning}")
+        out.note(f"dist: {warning}")
     return configuration
 
 
@@ -138,7 +137,7 @@ def _work(job: Job, app: App, out: Output, *, debug: bool) -> int:
             yield Serving(composed.service, app.check_ready)
 
     try:
-        return work(job, serving=serving, say=partial(_say, out))
+        return work(job, serving=serving, say=out.note)
     except DistoreError as error:
         out.error(error)
         return out.status
@@ -156,32 +155,11 @@ def _work(job: Job, app: App, out: Output, *, debug: bool) -> int:
 def announce(out: Output, addresses: list[str], scheme: str) -> None:
     """Say where it listens."""
     urls = [where if where.startswith("unix:") else f"{scheme}://{where}/" for where in addresses]
-    _say(out, f"dist: listening on {', '.join(urls)}")
+    out.note(f"dist: listening on {', '.join(urls)}")
     if out.as_json:
-        with _unheard():
+        with out.unheard():
             out.record("", event="listening", addresses=addresses, urls=urls)
             out.flush()
-
-
-def _say(out: Output, line: str) -> None:
-    with _unheard():
-        out.note(line)
-
-
-@contextmanager
-def _unheard() -> Iterator[None]:
-    """Go on when nobody reads what is said any more, or the disk of a log is full: others are served."""
-    try:
-        yield
-    except BrokenPipeError:
-        for stream in filter(None, (sys.stdout, sys.stderr)):
-            try:
-                stream.flush()
-            except BrokenPipeError:  # what waits to be said would be tried again, and fail, every time
-                with open(os.devnull, "wb") as nowhere:
-                    os.dup2(nowhere.fileno(), stream.fileno())
-    except OSError:
-        return
 
 
 def overrides(args: argparse.Namespace) -> dict[str, object]:
