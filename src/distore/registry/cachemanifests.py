@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from distore.repositories import Repositories, Tag
 
 _FRESH: Final = 50_000  # tags
-_SKEW: Final = 1.0  # seconds that a moment may lie ahead: clocks are read, and rounded, one after the other
 _TYPES: Final = 50_000  # manifests that an index told the type of
 _TOLD: Final = 3600.0  # seconds that this is remembered
 # What of a stranger's is handed on by its own name: nothing that a browser shows as a page.
@@ -74,8 +73,8 @@ class CachedManifests:
         """``is_fresh``, as far as anybody knows; and whatever was pushed here is."""
         now, fresh = self._now(), copy.upstream.tags_fresh
         checked = now if tag.checked is None else tag.checked.timestamp()
-        if tag.checked is not None and not checked - _SKEW <= now < checked + fresh:
-            return False  # or the clock was set back since
+        if tag.checked is not None and abs(now - checked) >= fresh:  # it may have been set back since
+            return False
         self._fresh.put((copy.repository, tag.name), True, until=checked + fresh)
         return True
 
