@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from distore.errors import NotFound, ReadOnly, Unavailable
 
@@ -37,6 +37,22 @@ if TYPE_CHECKING:
     from distore.transfer.pace import Stop
     from distore.transfer.unpack import UnpackOptions
     from distore.unpack.unpacker import Place
+
+
+_SERVER: Final = (
+    "distore.registry.server.worker",
+    "distore.serving",
+    "distore.content.local.writer",
+    "distore.content.local.fromfile",
+    "distore.content.local.store",
+    "distore.metadata.db",
+    "distore.metadata.images",
+    "distore.metadata.leases",
+    "distore.metadata.repositories",
+    "distore.metadata.schedule",
+    "distore.metadata.sweep",
+    "distore.metadata.upkeep",
+)
 
 
 class App:
@@ -268,6 +284,15 @@ class App:
         )
         return Check(self.content, options, now=time.time, monotonic=time.monotonic, sleep=time.sleep)
 
+    @staticmethod
+    def load_server() -> None:
+        """Bring into memory what ``serving`` needs: processes that are forked later share it, and none of
+        them meets another version of the program that is installed meanwhile."""
+        from importlib import import_module
+
+        for name in _SERVER:
+            import_module(name)
+
     def serving(self, settings: ServeSettings, metrics: Metrics) -> AbstractContextManager[Composed]:
         """The registry over the store, while the block runs; see ``serving``."""
         from distore.remotes.options import RegistryOptions
@@ -314,4 +339,3 @@ class App:
             self._content.close()
         if self._resolver is not None:
             self._resolver.close()
-

@@ -181,6 +181,14 @@ def test_a_reload_reads_the_configuration_again(tmp_path: Path) -> None:
         assert server.ask("GET", "/v2/").status == 200
 
 
+def test_workers_share_the_program_that_their_supervisor_has_loaded(tmp_path: Path) -> None:
+    with served(tmp_path) as server:
+        loaded = Path(f"/proc/{server.process.pid}/maps").read_text()
+
+        assert "/aiohttp/" in loaded
+        assert len(os.listdir(f"/proc/{server.process.pid}/task")) == 1
+
+
 def test_a_reload_that_nobody_hears_of_ends_nothing(tmp_path: Path) -> None:
     with served(tmp_path) as server:
         (before,) = server.workers()

@@ -102,6 +102,7 @@ def run(args: argparse.Namespace, app: App, out: Output) -> None:
         return
     supervisor = Supervisor(
         read=lambda: _warned(read(path, changed), out),
+        load=app.load_server,
         work=lambda job: _work(job, app, out, debug=args.debug),
         listening=lambda addresses, tls: announce(out, addresses, "https" if tls else "http"),
         say=out.note,

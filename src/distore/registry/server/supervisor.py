@@ -79,6 +79,7 @@ class Supervisor:
 
     Args:
         read: Read the configuration, again and again.
+        load: Bring into memory what all workers need, once; starts no threads.
         work: Be a worker, in a process of its own; gives its exit status.
         listening: Told the addresses and whether TLS is spoken, once all workers serve.
         say: Told what people should know, in one line.
@@ -88,11 +89,13 @@ class Supervisor:
         self,
         *,
         read: Callable[[], Configuration],
+        load: Callable[[], None],
         work: Callable[[Job], int],
         listening: Callable[[list[str], bool], None],
         say: Callable[[str], None],
     ) -> None:
         self._read = read
+        self._load = load
         self._work = work
         self._listening = listening
         self._say = say
@@ -128,6 +131,7 @@ class Supervisor:
         wakeup = signal.set_wakeup_fd(self._ends[0].fileno(), warn_on_full_buffer=False)
         try:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            self._load()
             self._spawn_all(self._configuration, self._listeners)
             while self._workers or self._status is None:
                 self._turn(self._ends[1])
