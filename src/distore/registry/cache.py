@@ -50,6 +50,7 @@ _READS: Final = ("GET", "HEAD")
 _ASKS: Final = 32  # small questions to upstreams at once
 _TRIES: Final = 20  # times that something is brought which is removed at once
 _ABSENT: Final = 10_000  # names and digests
+_SAID: Final = 1000  # lines for the operator
 _LEFT: Final = 86400.0  # seconds that what came of a download is kept for another try
 _LEFT_IN_NEED: Final = 3600.0  # the same, when the disk is full
 _SOON: Final = 2.0  # seconds within which a failure can still be told by a status
@@ -98,6 +99,7 @@ class Cache:
         self._downloads = Flights(settings.downloads, name="distore-cache-blobs")
         self._asks = Flights(_ASKS, name="distore-cache-asks")
         self._absent: Memo[DistoreError] = Memo(_ABSENT, now=parts.now)
+        self._said: Memo[bool] = Memo(_SAID, now=parts.now)
         self._blobs = CachedBlobs(
             parts.content,
             parts.repositories,
@@ -353,8 +355,10 @@ class Cache:
         self._absent.put(key, error, until=self._parts.now() + seconds)
         if is_hopeless(error):  # nobody answers there, whatever the question
             self._absent.put(copy.reference.domain, error, until=self._parts.now() + seconds)
-        if not isinstance(error, NotFound):
-            self._parts.note(f"cache: {error}")
+        text = f"cache: {error}"
+        if not isinstance(error, NotFound) and self._said.get(text) is None:
+            self._said.put(text, True, until=self._parts.now() + seconds)
+            self._parts.note(text)  # once, however many wait for it
         return error
 
     def _instead(

@@ -17,7 +17,7 @@ from distore.content.local.store import LocalStore
 from distore.errors import DistoreError
 from distore.oci.digest import Digest
 from distore.registry.cachesettings import CacheSettings
-from distore.registry.message import LATER, Handler, Request, Response, Slice
+from distore.registry.message import Slice
 from distore.testing import server
 from distore.testing.server import FakeRegistry
 
@@ -459,75 +459,6 @@ def test_a_blob_that_is_on_its_way_for_another_repository_comes_once(kit: Kit, f
     assert [request.headers.get("range") for request in fake.seen(f"other/blobs/{digest}")] == ["bytes=0-0"]
 
 
-def test_what_fails_for_another_repository_is_asked_for_here(kit: Kit, fake: FakeRegistry) -> None:
-    digest = Digest.of(LAYERS[0])
-    layers(kit)
-    stranger = {
-        **json.loads(kit.get("hub/library/redis/manifests/7")),
-        "annotations": {"names": "what another repository has"},
-    }
-    kind = "application/vnd.oci.image.manifest.v1+json"
-    fake.tag("library/stranger", "7", json.dumps({**stranger, "mediaType": kind}).encode(), kind)
-    asked, go_on = threading.Event(), threading.Event()
-
-    def late(request: Request, handler: Handler) -> Response:
-        asked.set()
-        go_on.wait(30)
-        return handler(request)
-
-    fake.inject(late, path=f"stranger/blobs/{digest}", times=1)
-    kit.get("hub/library/stranger/manifests/7")
-    answers: list[Response] = []
-    paths = [f"hub/library/{name}/blobs/{digest}" for name in ("stranger", "redis")]
-    threads = [threading.Thread(target=lambda path=path: answers.append(kit.ask(path))) for path in paths]
-    threads[0].start()
-    assert asked.wait(30)
-    threads[1].start()
-    while not any(request.path.endswith(f"redis/blobs/{digest}") for request in fake.requests):
-        threads[1].join(0.01)
-    go_on.set()
-    for thread in threads:
-        thread.join()
-
-    assert sorted(answer.status for answer in answers) == [200, 404]
-    assert [read(answer) for answer in answers if answer.status == 200] == [LAYERS[0]]
-
-
-def test_two_upstreams_that_have_the_same_blob_do_not_wait_for_each_other(
-    store: LocalStore, fake: FakeRegistry
-) -> None:
-    digest, over = Digest.of(LAYERS[0]), threading.Event()
-    with FakeRegistry() as other:
-        other.image("library/redis", "7", LAYERS)
-        settings = CacheSettings(
-            upstreams=(upstream(fake.address, prefix="hub"), upstream(other.address, prefix="other"))
-        )
-
-        def stuck(request: Request, handler: Handler) -> Response:
-            over.wait(30)
-            return handler(request)
-
-        other.inject(stuck, path="/blobs/")
-        with running(store, settings, clock=Clock.real()) as kit:
-            layers(kit, "other/library/redis")
-            layers(kit)
-            held = kit.ask(f"other/library/redis/blobs/{digest}")
-
-            assert kit.get(f"hub/library/redis/blobs/{digest}") == LAYERS[0]
-
-            over.set()
-            assert read(held) == LAYERS[0]
-
-
-def test_a_tag_that_was_checked_in_the_future_is_not_fresh(kit: Kit, fake: FakeRegistry) -> None:
-    layers(kit)
-    kit.clock.now -= 86400
-
-    layers(kit)
-
-    assert len(fake.seen("/manifests/7")) == 2
-
-
 def test_an_index_is_kept_though_its_children_are_not(kit: Kit, fake: FakeRegistry) -> None:
     child = fake.repositories["library/redis"]["7"]
     index = {
@@ -600,24 +531,6 @@ def test_an_upstream_that_holds_everybody_up_holds_up_no_other_one(
             assert kit.get(f"quick/library/quick/blobs/{manifest['layers'][0]['digest']}") == b"quick"
             for response in held:
                 response.close()
-
-
-def test_a_thread_that_may_not_wait_asks_no_upstream(kit: Kit, fake: FakeRegistry) -> None:
-    paths = ["manifests/7", f"blobs/{Digest.of(LAYERS[1])}", "tags/list"]
-
-    def hasty(path: str) -> int:
-        request = Request(method="GET", path=f"/v2/hub/library/redis/{path}", patient=False)
-        response = kit.service.handle(request)
-        response.close()
-        return response.status
-
-    before = [hasty(path) for path in paths]
-    asked = len(fake.requests)
-    for path in paths:
-        kit.get(f"hub/library/redis/{path}")
-
-    assert (before, asked) == ([LATER] * 3, 0)
-    assert [hasty(path) for path in paths[:2]] == [200, 200]
 
 
 def test_an_image_of_schema_1_is_passed_on(kit: Kit, fake: FakeRegistry) -> None:
