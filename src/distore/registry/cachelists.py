@@ -31,7 +31,7 @@ _MAX_TAGS: Final = 200_000  # of one repository
 _MAX_REFERRERS: Final = 10_000  # of one manifest
 _MAX_PAGE: Final = 10_000  # tags in one answer
 _MAX_REFERRERS_PAGE: Final = 1000
-_LISTS: Final = 64  # remembered
+_LISTS: Final = 16  # remembered
 _MAX_REMEMBERED: Final = 4 * 1024 * 1024  # bytes of one list, or it is asked for every time
 _ARTIFACT_TYPE: Final = "artifactType"
 

@@ -149,12 +149,12 @@ class CachedManifests:
     def _keep(self, copy: Copy, document: Document, *, tag: str | None = None) -> None:
         """Offer a manifest; its bytes were verified."""
         record = record_of(document, subject=copy.reference.name)
+        self._remember(copy, document, record)  # first: who sees the manifest asks for its blobs
         with self._repositories.keeping(document.digest):
             self._write(copy, document, record.descriptor.media_type)
             self._repositories.put_manifest(
                 copy.repository, record, tags=() if tag is None else (tag,), cached=True
             )
-        self._remember(copy, document, record)
 
     def _write(self, copy: Copy, document: Document, media_type: str) -> None:
         digest, data = document.digest, document.data

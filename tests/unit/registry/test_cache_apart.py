@@ -7,6 +7,7 @@ import random
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.unit.registry.cachekit import Clock, Kit, read, running, upstream
@@ -115,6 +116,26 @@ def test_two_upstreams_that_have_the_same_blob_do_not_wait_for_each_other(
 
             over.set()
             assert read(held) == LAYERS[0]
+
+
+def test_who_sees_a_manifest_first_asks_for_no_size_of_its_blobs(
+    store: LocalStore, fake: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = f"hub/library/redis/blobs/{Digest.of(LAYERS[0])}"
+    settings = CacheSettings(upstreams=(upstream(fake.address, prefix="hub"),))
+    with running(store, settings, clock=Clock.real()) as kit:
+        put, got = kit.repositories.put_manifest, []
+
+        def seen_at_once(*words: Any, **more: Any) -> object:
+            done = put(*words, **more)
+            got.append(kit.get(path))
+            return done
+
+        monkeypatch.setattr(kit.repositories, "put_manifest", seen_at_once)
+        kit.get("hub/library/redis/manifests/7")
+
+    assert got == [LAYERS[0]]
+    assert [request.headers.get("range") for request in fake.seen("/blobs/")] == [None]
 
 
 def test_a_tag_that_was_checked_in_the_future_is_not_fresh(kit: Kit, fake: FakeRegistry) -> None:
