@@ -103,9 +103,15 @@ class CachedBlobs:
         retrier = resolver.retrier(first_contact=True)
         # One byte by GET: of a blob that lies elsewhere, a registry's redirect may be signed for GET alone.
         with retrier.run(lambda: fetcher.open(Target(digest=digest), end=1)) as stream:
-            if stream.size is not None:
-                self.expect(copy.repository, ((digest, stream.size),))
-            return stream.size
+            size = self._named(copy, digest) if stream.size is None else stream.size
+            if size is not None:
+                self.expect(copy.repository, ((digest, size),))
+            return size
+
+    def _named(self, copy: Copy, digest: Digest) -> int | None:
+        """What a manifest says, by which alone a gzip file can be told from an answer that is encoded."""
+        manifests = self._repositories.manifests(copy.repository)
+        return next((size for each in manifests for name, size in each.children if name == digest), None)
 
     def bring(self, copy: Copy, digest: Digest) -> Growth | None:
         """The blob on its way, held for the caller; None: it is here.

@@ -138,6 +138,17 @@ def test_who_sees_a_manifest_first_asks_for_no_size_of_its_blobs(
     assert [request.headers.get("range") for request in fake.seen("/blobs/")] == [None]
 
 
+def test_a_blob_that_its_upstream_calls_encoded_is_had_by_a_process_that_saw_no_manifest(
+    kit: Kit, fake: FakeRegistry
+) -> None:
+    kit.get("hub/library/redis/manifests/7")
+    fake.inject(server.with_headers(content_encoding="gzip"), path="/blobs/", times=None)
+    settings = CacheSettings(upstreams=(upstream(fake.address, prefix="hub"),))
+
+    with running(kit.store, settings, repositories=kit.repositories, clock=Clock.real()) as other:
+        assert other.get(f"hub/library/redis/blobs/{Digest.of(LAYERS[0])}") == LAYERS[0]
+
+
 def test_a_tag_that_was_checked_in_the_future_is_not_fresh(kit: Kit, fake: FakeRegistry) -> None:
     kit.get("hub/library/redis/manifests/7")
     kit.clock.now -= 86400
