@@ -10,6 +10,7 @@ from distore._internal.retry import retry_after
 from distore.errors import (
     DeadlineExceeded,
     DistoreError,
+    InvalidArgument,
     NotFound,
     PermissionDenied,
     Unauthenticated,
@@ -36,14 +37,16 @@ def warned(answer: Response, copy: Copy, known: Tag | None) -> Response:
 
 
 def refused(target: Target, copy: Copy, failure: DistoreError) -> Response:
-    """Why there is nothing."""
+    """Why there is nothing, without what is the operator's: user names, and paths of files."""
     text = f"{copy.reference.name}: {failure}" if copy.reference.name not in str(failure) else str(failure)
     if isinstance(failure, NotFound):
         codes = {"manifests": errors.MANIFEST_UNKNOWN, "blobs": errors.BLOB_UNKNOWN}
         return errors.refusal(404, codes.get(target.kind, errors.NAME_UNKNOWN), text)
     if isinstance(failure, (PermissionDenied, Unauthenticated)):
         # Not 401: what the client would show is not what the upstream wants to see.
-        return errors.refusal(403, errors.DENIED, text)
+        return errors.refusal(403, errors.DENIED, f"{copy.reference.name}: the upstream refuses it")
+    if isinstance(failure, InvalidArgument):
+        return errors.refusal(502, errors.UNKNOWN, f"{copy.reference.name}: cannot be asked for; see the log")
     if isinstance(failure, (Unavailable, DeadlineExceeded)):
         seconds = retry_after(failure)
         return errors.refusal(503, errors.UNKNOWN, text, retry_after=str(round(seconds or DOWN)))

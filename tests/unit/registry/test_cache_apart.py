@@ -18,6 +18,9 @@ from distore.content.local.store import LocalStore
 from distore.oci.digest import Digest
 from distore.registry.cachesettings import CacheSettings
 from distore.registry.message import LATER, Handler, Request, Response
+from distore.registry.upstreams import credentials_of
+from distore.remotes.http.resolver import HttpResolver
+from distore.remotes.options import RegistryOptions
 from distore.testing import server
 from distore.testing.server import FakeRegistry
 
@@ -147,6 +150,22 @@ def test_a_blob_that_its_upstream_calls_encoded_is_had_by_a_process_that_saw_no_
 
     with running(kit.store, settings, repositories=kit.repositories, clock=Clock.real()) as other:
         assert other.get(f"hub/library/redis/blobs/{Digest.of(LAYERS[0])}") == LAYERS[0]
+
+
+def test_a_refusal_tells_clients_nothing_of_who_was_refused(store: LocalStore) -> None:
+    with FakeRegistry(users={"robot": "right"}) as guarded:
+        guarded.image("library/redis", "7", LAYERS)
+        hub = upstream(guarded.address, prefix="hub", username="robot", password="wrong")
+        settings, options = CacheSettings(upstreams=(hub,)), RegistryOptions(credentials=credentials_of(hub))
+        with (
+            HttpResolver(options) as resolver,
+            running(store, settings, connect=lambda _upstream: resolver) as kit,
+        ):
+            answer = kit.ask("hub/library/redis/manifests/7")
+
+    assert answer.status == 403
+    assert b"robot" not in read(answer)
+    assert "robot" in kit.notes[0]
 
 
 def test_a_tag_that_was_checked_in_the_future_is_not_fresh(kit: Kit, fake: FakeRegistry) -> None:
