@@ -51,3 +51,17 @@ def test_a_push_that_does_not_fit_is_refused_and_pulls_go_on(small: Path) -> Non
         assert server.push("a", b"small again")
         assert server.ask("GET", "/readyz").status == 200
         assert "Traceback" not in server.said()
+
+
+def test_what_is_there_can_be_had_when_nothing_at_all_can_be_written(small: Path) -> None:
+    with served(small) as server:
+        kept = server.push("a", b"small")
+    subprocess.run(["mount", "-o", "remount,ro", str(small / "store")], check=True)
+
+    with served(small) as server:
+        answer = server.ask("GET", f"/v2/a/blobs/{kept}")
+        pushed = server.ask("POST", "/v2/a/blobs/uploads/")
+
+        assert (answer.status, answer.body) == (200, b"small")
+        assert pushed.status == 503
+        assert server.ask("GET", "/readyz").status == 503

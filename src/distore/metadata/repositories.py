@@ -7,6 +7,7 @@ import os
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
+from distore.errors import DiskFull, ReadOnly
 from distore.metadata.groupcommit import GroupCommit
 from distore.metadata.keeping import Keeping
 from distore.metadata.repositorychanges import FRESH, Changes
@@ -123,9 +124,12 @@ class StoredRepositories:
         used = rows[0][0]
         if isinstance(used, int) and used > microseconds(self._now() - FRESH):
             return True
-        return self._commit.do(
-            lambda connection: self._changes.use(connection, repository, digest), durable=False
-        )
+        try:
+            return self._commit.do(
+                lambda connection: self._changes.use(connection, repository, digest), durable=False
+            )
+        except (DiskFull, ReadOnly):  # it cannot be promised to stay, but it can be had
+            return True
 
     def manifest(self, repository: str, digest: Digest, /) -> ManifestRecord | None:
         rows = self._read(_MANIFEST, self._namespace, repository, digest)

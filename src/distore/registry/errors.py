@@ -13,6 +13,7 @@ from distore.errors import (
     OutOfRange,
     PermissionDenied,
     QuotaExceeded,
+    ReadOnly,
     ResourceExhausted,
     Unauthenticated,
     Unavailable,
@@ -40,6 +41,7 @@ _RETRY_AFTER: Final = "1"  # seconds
 _STATUS: Final[tuple[tuple[type[DistoreError], int, str], ...]] = (
     (InvalidArgument, 400, NAME_INVALID),
     (Unauthenticated, 401, UNAUTHORIZED),
+    (ReadOnly, 503, UNKNOWN),  # ours, not a rule's
     (PermissionDenied, 403, DENIED),
     (NotFound, 404, NAME_UNKNOWN),
     (Unimplemented, 405, UNSUPPORTED),

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.unit.metadata.repository_world import World
 
-from distore.errors import FailedPrecondition, Unavailable
+from distore.errors import DiskFull, DistoreError, FailedPrecondition, ReadOnly, Unavailable
 from distore.images.gclabels import GC_REF_CONTENT
 from distore.metadata.collector import Collector
 from distore.metadata.db import Metadata
 from distore.metadata.dbinfo import problems
 from distore.metadata.diskusage import totals
+from distore.metadata.groupcommit import GroupCommit
 from distore.oci.digest import Digest
 
 if TYPE_CHECKING:
@@ -331,3 +332,18 @@ def test_a_store_that_has_no_repositories_needs_no_database_for_them(store: Loca
     with ExitStack() as stack:
         stack.callback(metadata.close)
         assert isinstance(metadata.collector, Collector)
+
+
+@pytest.mark.parametrize("error", [DiskFull("full"), ReadOnly("takes no writes")])
+def test_what_is_offered_can_be_had_where_its_use_cannot_be_written(
+    world: World, monkeypatch: pytest.MonkeyPatch, error: DistoreError
+) -> None:
+    digest = world.blob(b"offered")
+    world.clock.now += HOUR
+
+    def fail(*args: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(GroupCommit, "do", fail)
+
+    assert world.repositories.use("app", digest)
