@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _PATIENCE: Final = 10.0  # seconds that ``close`` waits for a step; every one may be cut off anywhere
 OFTEN: Final = 60.0  # seconds between two times of what every process does
 HASTE: Final = 30.0  # seconds at least between two rounds, however full the disk is
+_TOLD: Final = 3600.0  # seconds between two lines about a disk that is full
 _FIRST: Final = 60.0  # seconds until the first round: a server that starts has other things to do
 
 
@@ -64,6 +65,7 @@ class Housekeeper:
         self._changed = threading.Condition()
         self._over = False
         self._woken = False
+        self._told_full = -math.inf
         self._last = monotonic() - HASTE
         self._thread: threading.Thread | None = None
         self.counts = _Counts()
@@ -126,10 +128,18 @@ class Housekeeper:
         due = self._after(min(_FIRST, self._interval))
         while self._waited(due):
             haste, self._woken = self._woken, False
+            if haste:
+                self._full()
             # A little less than the interval: all processes wait for the same time.
             self.round(within=HASTE / 2 if haste else self._interval * 0.9)
             self._last = self._monotonic()
             due = self._after(self._interval)
+
+    def _full(self) -> None:
+        moment = self._monotonic()
+        if moment - self._told_full >= _TOLD:
+            self._told_full = moment
+            self._tell("the disk is full: pushes are refused until there is room; pulls go on")
 
     def _after(self, seconds: float) -> float:
         return self._monotonic() + seconds if self._interval else math.inf

@@ -106,6 +106,7 @@ def test_need_wakes_it_and_haste_has_a_limit(world: World) -> None:
 
     assert world.ran == ["one"]
     assert world.within == [HASTE / 2]
+    assert world.said == ["the disk is full: pushes are refused until there is room; pulls go on"]
 
 
 def test_it_ends_without_having_run(world: World) -> None:
