@@ -104,12 +104,12 @@ class Table:
         raise self.wrong(key, "want a number of bytes, such as 512Mi or 50G")
 
     def seconds(self, key: str, default: float | None = None) -> float | None:
-        """A duration: a number of seconds, or a text such as ``90s``, ``24h`` or ``30d``."""
+        """A duration: a text such as ``90s``, ``24h`` or ``30d``, or 0. Of a number nobody knows the unit."""
         value = self._take(key)
         if value is None:
             return default
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0:
-            return float(value)
+        if value == 0 and not isinstance(value, bool):
+            return 0.0
         if isinstance(value, str):
             try:
                 return parse_days(value)

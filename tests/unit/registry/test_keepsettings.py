@@ -26,7 +26,7 @@ def test_every_key_is_read() -> None:
     found = read(
         """
         interval = "10m"
-        grace = 5
+        grace = "5s"
         uploads = "1d"
         untagged = "30d"
         collect = "all"
@@ -88,9 +88,10 @@ def test_zero_means_at_once_or_never() -> None:
         ("[[rule]]\ntags = ['!']", "want 1 to 300 characters"),
         ("[[rule]]\nnewest = 1.5", "'newest': want a whole number"),
         ("[[rule]]\npushed_within = 'long'", "want a duration"),
+        ("untagged = 30", "'untagged': want a duration, such as 90s, 24h or 30d"),  # of what?
         ("high_water = 0", "want a number above 0"),
         ("high_water = true", "want a number above 0"),
-        ("interval = 0.5", "want 0 for never, or a second or more"),
+        ("interval = '500ms'", "want 0 for never, or a second or more"),
     ],
 )
 def test_what_is_wrong_is_named(text: str, said: str) -> None:
