@@ -55,7 +55,7 @@ class Address:
         """Sockets that listen there: several where a name stands for several addresses.
 
         Raises:
-            AlreadyExists: Another process listens there.
+            AlreadyExists: Another process listens there, or a file is there that is no socket.
             PermissionDenied: Not allowed.
             Unavailable: There is no such address.
         """
@@ -103,6 +103,8 @@ def _bind_path(path: str) -> socket.socket:
     """A socket in the file system; one that nobody listens on any more is replaced."""
     if _is_left_over(path):
         os.unlink(path)
+    elif os.path.lexists(path) and not stat.S_ISSOCK(os.lstat(path).st_mode):
+        raise AlreadyExists(f"unix:{path}: a file that is no socket is there; --listen names another path")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         listener.bind(path)
@@ -132,5 +134,7 @@ def _explained(error: OSError, where: str) -> Exception:
         return AlreadyExists(f"{where}: another process listens there; --listen names another address")
     if error.errno in (errno.EACCES, errno.EPERM):
         return PermissionDenied(f"{where}: not allowed to listen there")
+    if isinstance(error, socket.gaierror):
+        return Unavailable(f"{where}: cannot listen there: the name is not known")
     why = os.strerror(error.errno).lower() if error.errno and error.errno > 0 else str(error)
     return Unavailable(f"{where}: cannot listen there: {why}")

@@ -54,7 +54,7 @@ def test_a_socket_that_was_left_behind_is_replaced(tmp_path: Path) -> None:
 def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "sock").write_text("mine")
 
-    with pytest.raises(AlreadyExists):
+    with pytest.raises(AlreadyExists, match="a file that is no socket is there"):
         Address(path=str(tmp_path / "sock")).bind()
 
     assert (tmp_path / "sock").read_text() == "mine"
@@ -63,6 +63,11 @@ def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
 def test_an_address_of_another_machine_is_said() -> None:
     with pytest.raises(Unavailable, match=r"192\.0\.2\.1:0: cannot listen there"):
         Address(host="192.0.2.1").bind()
+
+
+def test_a_name_that_nobody_knows_is_said() -> None:
+    with pytest.raises(Unavailable, match=r"nowhere\.invalid:1: cannot listen there: the name is not known"):
+        Address(host="nowhere.invalid", port=1).bind()
 
 
 def test_what_stays_in_the_settings_stays_open_and_the_rest_is_closed() -> None:
