@@ -273,6 +273,8 @@ def test_a_new_certificate_counts_for_the_next_connection(tmp_path: Path) -> Non
     with served(tmp_path, "--tls-cert", "cert.pem", "--tls-key", "key.pem") as server:
         assert server.event["urls"] == [f"https://{server.address}/"]
         assert common_name(server) == "one"
+        assert server.ask("GET", "/v2/").status == 400  # not closed without a word
+        assert b"this address speaks TLS" in server.ask("GET", "/v2/").body
 
         make_certificate(tmp_path, "two")
         until(lambda: common_name(server) == "two")  # without any signal

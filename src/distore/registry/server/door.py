@@ -7,6 +7,8 @@ import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from distore.registry import errors
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from ssl import SSLContext
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 
 _PAUSE: Final = 0.5  # seconds, when the process has no descriptors left
 _HANDSHAKE: Final = 20.0  # seconds that a client gets to agree on TLS
+_TLS: Final = b"\x16"  # the first byte of whoever speaks it
+_REQUEST: Final = 64 * 1024  # bytes read of a request that is refused
+_PLAIN: Final = errors.refusal(400, errors.UNSUPPORTED, "this address speaks TLS: https://")
 
 
 class Door:
@@ -110,10 +115,13 @@ class Door:
         try:
             if self._tls is None:
                 await self._loop.connect_accepted_socket(lambda: connection, taken)
-            else:
+            elif await self._speaks_tls(taken):
                 await self._loop.connect_accepted_socket(
                     lambda: connection, taken, ssl=self._tls(), ssl_handshake_timeout=_HANDSHAKE
                 )
+            else:
+                _refuse_plain(taken)
+                seat.leave()
         except (OSError, TimeoutError):  # ssl.SSLError is an OSError
             seat.leave()
         except BaseException:
@@ -121,10 +129,34 @@ class Door:
             taken.close()
             raise
 
+    async def _speaks_tls(self, taken: socket.socket) -> bool:
+        """Whether what comes first is no HTTP; waits for it as long as for the rest of a handshake."""
+        came = asyncio.Event()
+        self._loop.add_reader(taken.fileno(), came.set)
+        try:
+            await asyncio.wait_for(came.wait(), _HANDSHAKE)
+        except TimeoutError:
+            return False
+        finally:
+            self._loop.remove_reader(taken.fileno())
+        try:
+            return taken.recv(1, socket.MSG_PEEK) in (_TLS, b"")
+        except OSError:  # it has gone
+            return False
+
     def _gone(self, client: str) -> None:
         self._crowd.disconnect(client)
         if not self._crowd.is_full:
             self.open()
+
+
+def _refuse_plain(taken: socket.socket) -> None:
+    """Say what is wrong to a client that speaks HTTP where TLS is spoken."""
+    assert isinstance(_PLAIN.body, bytes)
+    head = "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"
+    with taken, suppress(OSError):
+        taken.recv(_REQUEST)  # what is not read has the system drop the answer
+        taken.send(f"{head}content-length: {len(_PLAIN.body)}\r\n\r\n".encode() + _PLAIN.body)
 
 
 class _Seat:
