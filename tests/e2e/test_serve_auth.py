@@ -274,6 +274,21 @@ def test_settings_that_are_wrong_are_told_in_a_line(tmp_path: Path, text: str, s
     assert "Traceback" not in ended.stderr
 
 
+def test_a_certificate_that_is_missing_is_told_without_serving(tmp_path: Path) -> None:
+    config = write(tmp_path, '[tls]\ncertificate = "none.pem"')
+
+    ended = subprocess.run(
+        [*DIST, "serve", "--check-config", "--config", str(config)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == f"dist: tls: {tmp_path}/none.pem: no such file or directory\n"
+
+
 def test_tokens_of_one_worker_are_good_for_all(tmp_path: Path) -> None:
     with served(tmp_path, "--config", str(write(tmp_path)), "--workers", "2") as server:
         answer = ask(server, "GET", "/token?scope=repository:bob/x:pull,push", "bob")

@@ -112,8 +112,14 @@ def run(args: argparse.Namespace, app: App, out: Output) -> None:
 
 def tell(configuration: Configuration, out: Output) -> None:
     """Say what the configuration means."""
-    from distore.registry.gatewords import describe
+    import time
 
+    from distore.registry.gatewords import describe
+    from distore.registry.server.certificates import Certificates
+
+    if (tls := configuration.server.tls) is not None:
+        Certificates(tls, monotonic=time.monotonic, say=out.note)
+        out.record(f"tls: {tls.certificate}", event="tls", certificate=tls.certificate)
     for line in describe(configuration.serve.auth):
         out.record(line, event="auth", rule=line)
 
