@@ -297,7 +297,7 @@ def test_a_refusal_is_an_error_of_its_class_that_names_everything(
     assert type(caught.value) is kind
     assert str(caught.value) == (
         f"{registry.address}/demo@{digest}: {registry.address} answered {status}:"
-        " denied requested access [31m to the resource"
+        " denied Requested access [31m to the resource"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -85,8 +86,9 @@ def _words(body: bytes, secrets: Iterable[str]) -> str:
 def _one(error: object) -> str:
     if not isinstance(error, dict):
         return ""
-    parts = [error.get("code"), error.get("message")]
-    return " ".join(part.lower() for part in parts if isinstance(part, str) and part)
+    code, message = error.get("code"), error.get("message")
+    parts = [code.lower() if isinstance(code, str) else "", message if isinstance(message, str) else ""]
+    return " ".join(part for part in parts if part)
 
 
 def _hidden(text: str, secrets: Iterable[str]) -> str:
@@ -97,9 +99,9 @@ def _hidden(text: str, secrets: Iterable[str]) -> str:
         if scheme.lower() == "basic":
             with suppress(ValueError):  # of somebody's own making
                 forms.add(base64.b64decode(shown).decode().partition(":")[2])
-        for form in sorted((form.lower() for form in forms), key=len, reverse=True):
+        for form in sorted(forms, key=len, reverse=True):
             if len(form) >= _SHORTEST_HIDDEN:
-                text = text.replace(form, "***")
+                text = re.sub(re.escape(form), "***", text, flags=re.IGNORECASE)
     return text
 
 
