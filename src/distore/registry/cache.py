@@ -121,6 +121,7 @@ class Cache:
 
     def close(self) -> None:
         """Break off what is on its way; what came is kept for the next time."""
+        self._blobs.abort()
         self._downloads.close(self._upstreams.abort)
         self._blobs.close()
         self._asks.close(self._upstreams.abort)

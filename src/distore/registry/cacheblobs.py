@@ -81,6 +81,7 @@ class CachedBlobs:
         self._guard = threading.Lock()
         self._coming: dict[tuple[str, Digest], Coming] = {}  # by the host that is asked, too
         self._sizes: Memo[int] = Memo(_SIZES, now=now)
+        self._is_over = False
 
     def expect(self, repository: str, children: Iterable[tuple[Digest, int]]) -> None:
         """Remember what a manifest of the repository told of its blobs."""
@@ -164,6 +165,17 @@ class CachedBlobs:
                     self._content.abort(status.ref)
                     dropped += status.offset
         return dropped
+
+    def abort(self) -> None:
+        """Follow no other process any more."""
+        self._is_over = True
+
+    def check_open(self) -> None:
+        """Raises:
+        Unavailable: ``abort`` was called.
+        """
+        if self._is_over:
+            raise Unavailable("the registry is about to end")
 
     def close(self) -> None:
         """Whoever waits for what will not come any more hears so."""

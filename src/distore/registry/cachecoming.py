@@ -78,6 +78,7 @@ class Coming:
 
     def look(self, status: Status) -> None:
         """Read along with another process."""
+        self._blobs.check_open()
         self.prove()
         if not self._peeked and status.offset and (fd := self._blobs.peek(status.ref)) is not None:
             self.growth.attach(fd)

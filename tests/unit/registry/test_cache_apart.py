@@ -15,6 +15,7 @@ from tests.unit.registry.cachekit import Clock, Kit, read, running, upstream
 from distore.app import App
 from distore.config import Config
 from distore.content.local.store import LocalStore
+from distore.errors import Unavailable
 from distore.oci.digest import Digest
 from distore.registry.cachesettings import CacheSettings
 from distore.registry.message import LATER, Handler, Request, Response
@@ -95,6 +96,7 @@ def test_what_fails_for_another_repository_is_asked_for_here(kit: Kit, fake: Fak
     assert [read(answer) for answer in answers if answer.status == 200] == [LAYERS[0]]
 
 
+@pytest.mark.slow
 def test_two_upstreams_that_have_the_same_blob_do_not_wait_for_each_other(
     store: LocalStore, fake: FakeRegistry
 ) -> None:
@@ -166,6 +168,23 @@ def test_a_refusal_tells_clients_nothing_of_who_was_refused(store: LocalStore) -
     assert answer.status == 403
     assert b"robot" not in read(answer)
     assert "robot" in kit.notes[0]
+
+
+def test_the_end_does_not_wait_for_another_process_that_downloads(
+    store: LocalStore, fake: FakeRegistry
+) -> None:
+    digest = Digest.of(LAYERS[0])
+    settings = CacheSettings(upstreams=(upstream(fake.address, prefix="hub"),))
+    other = App(Config(root=store.root))
+    with other.content.writer(f"cache-{fake.address}-{digest}") as writer:
+        writer.write(LAYERS[0][:1000])
+        with running(store, settings, clock=Clock.real()) as kit:
+            kit.get("hub/library/redis/manifests/7")
+            answer = kit.ask(f"hub/library/redis/blobs/{digest}")
+
+        with pytest.raises(Unavailable, match="about to end"):
+            read(answer)
+    other.close()
 
 
 def test_a_tag_that_was_checked_in_the_future_is_not_fresh(kit: Kit, fake: FakeRegistry) -> None:
