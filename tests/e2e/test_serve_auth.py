@@ -307,6 +307,7 @@ def test_tokens_of_one_worker_are_good_for_all(tmp_path: Path) -> None:
         ("bob push public/x", 16, "no: no rule allows it"),
         ("anonymous pull public/x", 0, "yes: *, anonymous may pull: public/**"),
         ("anonymous pull secret/x", 16, "no: no rule allows it"),
+        ("bop pull public/x", 16, "no: {folder}/users has no user 'bop'"),
         ("bob write bob/x", 2, ""),
         ("bob push", 2, ""),
     ],
@@ -318,7 +319,7 @@ def test_one_question_is_answered_without_serving(
 
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
-    assert (ended.returncode, ended.stdout.strip()) == (status, answer)
+    assert (ended.returncode, ended.stdout.strip()) == (status, answer.format(folder=tmp_path))
 
 
 def test_behind_a_proxy_that_is_trusted_clients_are_sent_where_they_came_to(tmp_path: Path) -> None:

@@ -59,6 +59,12 @@ def decide(settings: AuthSettings, *, user: str | None, action: str, repository:
         raise InvalidArgument(f"action {action[:60]!a}: want {', '.join(ACTIONS)}")
     if not settings.enabled:
         return True, describe(settings)[0]
+    if user is not None and settings.token.realm is None and settings.htpasswd is not None:
+        from distore.registry.htpasswd import Htpasswd
+
+        known = Htpasswd.parse(read_small(settings.htpasswd, limit=MAX_FILE), path=settings.htpasswd)
+        if user not in known.hashes:
+            return False, f"{settings.htpasswd} has no user {user[:60]!a}"
     for rule in (*settings.standing, *_of_file(settings)):
         if action in Rules([rule]).allowed(user, repository):
             return True, _line(rule)
