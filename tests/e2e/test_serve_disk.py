@@ -63,5 +63,6 @@ def test_what_is_there_can_be_had_when_nothing_at_all_can_be_written(small: Path
         pushed = server.ask("POST", "/v2/a/blobs/uploads/")
 
         assert (answer.status, answer.body) == (200, b"small")
-        assert pushed.status == 503
+        assert pushed.status == 507
+        assert str(small).encode() not in pushed.body
         assert server.ask("GET", "/readyz").status == 503

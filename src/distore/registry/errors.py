@@ -41,7 +41,6 @@ _RETRY_AFTER: Final = "1"  # seconds
 _STATUS: Final[tuple[tuple[type[DistoreError], int, str], ...]] = (
     (InvalidArgument, 400, NAME_INVALID),
     (Unauthenticated, 401, UNAUTHORIZED),
-    (ReadOnly, 503, UNKNOWN),  # ours, not a rule's
     (PermissionDenied, 403, DENIED),
     (NotFound, 404, NAME_UNKNOWN),
     (Unimplemented, 405, UNSUPPORTED),
@@ -66,6 +65,8 @@ def refusal(status: int, code: str, message: str, **headers: str) -> Response:
 
 def response_for(error: DistoreError) -> Response:
     """What a client is told of an error that no handler foresaw; damage is our fault, not its."""
+    if isinstance(error, ReadOnly):  # where the store is concerns no client, nor does a rule deny it
+        return refusal(507, UNKNOWN, "the store of this registry takes no writes")
     for kind, status, code in _STATUS:
         if isinstance(error, kind):
             later = {"retry_after": _RETRY_AFTER} if status in (429, 503) else {}
