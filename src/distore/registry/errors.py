@@ -6,6 +6,8 @@ import json
 from typing import Final
 
 from distore.errors import (
+    Cancelled,
+    DeadlineExceeded,
     DiskFull,
     DistoreError,
     InvalidArgument,
@@ -49,6 +51,8 @@ _STATUS: Final[tuple[tuple[type[DistoreError], int, str], ...]] = (
     (QuotaExceeded, 507, UNKNOWN),
     (ResourceExhausted, 429, TOO_MANY_REQUESTS),
     (Unavailable, 503, UNKNOWN),
+    (DeadlineExceeded, 503, UNKNOWN),
+    (Cancelled, 503, UNKNOWN),  # the server ends
 )
 
 
