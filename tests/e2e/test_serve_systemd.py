@@ -51,3 +51,19 @@ def test_it_serves_on_the_socket_it_is_given_and_says_how_it_goes(tmp_path: Path
     assert heard[2].startswith("READY=1\n")
     assert heard[3] == "STOPPING=1"
     until(lambda: b"listening on http://127.0.0.1:" in (tmp_path / "err").read_bytes())
+
+
+def test_a_socket_that_others_reach_is_warned_about_whatever_the_settings_say(tmp_path: Path) -> None:
+    listener = socket.create_server(("0.0.0.0", 0))
+    with listener, (tmp_path / "err").open("wb") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-c", START, str(listener.fileno()), "serve", "--root", str(tmp_path / "store")],
+            pass_fds=[listener.fileno()],
+            stderr=errors,
+            env={**os.environ, "LISTEN_FDS": "1"},
+        )
+        until(lambda: b"listening on" in (tmp_path / "err").read_bytes())
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+
+    assert b"warning: whoever reaches every address may pull, push" in (tmp_path / "err").read_bytes()

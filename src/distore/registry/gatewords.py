@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from distore.errors import InvalidArgument
 from distore.registry.rules import ACTIONS, ANONYMOUS, EVERY_USER, MAX_FILE, Rules, rules_in
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from distore.registry.authsettings import AuthSettings
     from distore.registry.rules import Rule
+
+_EVERY: Final = ("", "0.0.0.0", "[::]", "::")  # noqa: S104 - to tell of it
 
 
 def describe(settings: AuthSettings) -> list[str]:
@@ -77,13 +79,14 @@ def exposed(settings: AuthSettings, hosts: Iterable[str]) -> str | None:
     """A warning, if others than this machine can do everything; None: all is well.
 
     Args:
-        hosts: Where the server listens; an empty one is every address.
+        hosts: Where the server listens.
     """
     if settings.enabled:
         return None
-    open_to = [host or "every address" for host in hosts if not _is_loopback(host)]
-    if not open_to:
+    names = ["every address" if host in _EVERY else host for host in hosts if not _is_loopback(host)]
+    if not names:
         return None
+    open_to = dict.fromkeys(names)
     return (
         f"warning: whoever reaches {', '.join(open_to)} may pull, push and delete everything; "
         "[auth] in the configuration says who may (docs/serve.md)"

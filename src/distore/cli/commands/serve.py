@@ -100,11 +100,21 @@ def run(args: argparse.Namespace, app: App, out: Output) -> None:
     if args.check_config:
         tell(read(path, changed), out)
         return
+    latest: list[Configuration] = []  # of what comes to serve nothing else is read before it does
+
+    def read_again() -> Configuration:
+        latest[:] = [read(path, changed)]
+        return latest[0]
+
+    def listening(addresses: list[str], tls: bool) -> None:
+        _warn(latest[0], addresses, out)
+        announce(out, addresses, "https" if tls else "http")
+
     supervisor = Supervisor(
-        read=lambda: _warned(read(path, changed), out),
+        read=read_again,
         load=app.load_server,
         work=lambda job: _work(job, app, out, debug=args.debug),
-        listening=lambda addresses, tls: announce(out, addresses, "https" if tls else "http"),
+        listening=listening,
         say=out.note,
     )
     out.status = supervisor.run()
@@ -124,14 +134,13 @@ def tell(configuration: Configuration, out: Output) -> None:
         out.record(line, event="auth", rule=line)
 
 
-def _warned(configuration: Configuration, out: Output) -> Configuration:
-    """The same; a line is said when it lets everybody write from afar."""
+def _warn(configuration: Configuration, addresses: list[str], out: Output) -> None:
+    """Say so when everybody may write from afar; the sockets may be systemd's, and not of the settings."""
     from distore.registry.gatewords import exposed
 
-    hosts = [address.host for address in configuration.server.listen if not address.path]
+    hosts = [where.rpartition(":")[0] for where in addresses if not where.startswith("unix:")]
     if (warning := exposed(configuration.serve.auth, hosts)) is not None:
         out.note(f"dist: {warning}")
-    return configuration
 
 
 def _work(job: Job, app: App, out: Output, *, debug: bool) -> int:
