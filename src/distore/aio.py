@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator
     from typing import Unpack
 
+    from distore.api.serving import Served, ServeKeywords
     from distore.api.settings import Path, Settings
     from distore.api.transfers import CopyKeywords
     from distore.transfer.progress import Event
@@ -166,6 +167,16 @@ class Store(Face[_Store]):
             yield self._over(view)
         finally:
             await _hop(partial(held.__exit__, None, None, None), Interrupt())
+
+    @asynccontextmanager
+    async def serve(self, **options: Unpack[ServeKeywords]) -> AsyncIterator[Served]:
+        """Be an OCI registry while the block runs; see ``distore.Store.serve``."""
+        serving = self.sync.serve(**options)
+        served = await _hop(serving.__enter__, Interrupt())
+        try:
+            yield served
+        finally:
+            await _hop(partial(serving.__exit__, None, None, None), Interrupt())
 
     def _over(self, sync: _Store) -> Store:
         view = _shallow(self)

@@ -131,6 +131,7 @@ def test_every_method_of_the_classes_has_a_face() -> None:
 
     own = {
         "interruptible",
+        "options",
         "resolvers",
         "leases",
         "namespaces",

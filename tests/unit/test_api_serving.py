@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import urllib.error
 import urllib.request
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import distore
+from distore import aio
 from distore.errors import InvalidArgument, Unavailable
 
 
@@ -62,3 +64,12 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
         store.serve(port=int(served.address.rpartition(":")[2])),
     ):
         pass
+
+
+async def _asked(root: Path) -> int:
+    async with aio.Store(root) as store, store.serve() as served:
+        return await asyncio.to_thread(lambda: int(urllib.request.urlopen(f"{served.url}/v2/").status))
+
+
+def test_a_store_serves_beside_an_event_loop(tmp_path: Path) -> None:
+    assert asyncio.run(_asked(tmp_path / "store")) == 200

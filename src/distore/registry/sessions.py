@@ -33,7 +33,7 @@ class Ingests(Ingester, IngestManager, Protocol):
     """Takes in blobs, and can drop what it has taken of one."""
 
 
-class Elsewhere(Unavailable):
+class Elsewhere(Exception):  # no failure: whoever carries requests hands this one over
     """Another process has the session open; ``pid`` is its own."""
 
     def __init__(self, session_id: str, pid: int) -> None:

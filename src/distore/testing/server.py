@@ -253,7 +253,7 @@ class FakeRegistry:
                     status=response.status,
                 )
             )
-            if isinstance(response.body, bytes):
+            if isinstance(response.body, bytes) and request.method != "HEAD":
                 self.bytes_sent += len(response.body)
         if isinstance(response.body, Slice):
             reader = Altered(response.body.reader, on_read=self._sent)
