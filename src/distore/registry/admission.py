@@ -9,6 +9,7 @@ from distore.errors import DistoreError, InvalidArgument, NotFound
 from distore.oci.digest import Digest
 from distore.registry import errors
 from distore.registry.grants import PULL
+from distore.registry.message import BytesBody
 from distore.registry.routes import target_of
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ _WRITES: Final = frozenset(
 )
 _REFUSED: Final = 400  # the first status of answers that say no
 _ENDS: Final = (201, 204, 400, 404)  # answers after which an upload is there no more
+_NO_ROOM: Final = (403, 507)
 _MAX_LENGTH: Final = 1 << 62
 
 
@@ -46,9 +48,17 @@ class Admission:
             return self._inner.handle(request)
         target = target_of(request.path)
         response = self._admit(request, target)
+        if target.kind == "upload" and response.status in _NO_ROOM:
+            self._give_up(request, target)
         if target.kind == "upload" and request.method != "PATCH" and response.status in _ENDS:
             self._room.let_go(target.repository, target.last, kept=response.status == 201)
         return response
+
+    def _give_up(self, request: Request, target: Target) -> None:
+        """Drop an upload that was refused: its client does not, and what came of it would count for a day."""
+        dropped = self._inner.handle(replace(request, method="DELETE", body=BytesBody()))
+        if dropped.status in _ENDS:
+            self._room.let_go(target.repository, target.last, kept=False)
 
     def _admit(self, request: Request, target: Target) -> Response:
         if (request.method, target.kind) not in _WRITES:
