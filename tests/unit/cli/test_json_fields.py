@@ -6,11 +6,13 @@ import io
 import json
 import re
 import sys
+import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+import distore
 from distore.cli.main import main
 from distore.content.local.store import LocalStore
 from distore.oci import mediatypes
@@ -27,6 +29,7 @@ MASKS = (
     (r"\d{4}-\d\d-\d\dT[0-9:.]+Z", "TIME"),
     (r'"(seconds|ms)":[0-9.e-]+', r'"\1":NUMBER'),
     (r"127\.0\.0\.1:\d+", "HOST"),
+    (r"pushed \d+s ago", "pushed SECONDS ago"),
     (r'"size":\d+,"log_size":\d+', '"size":NUMBER,"log_size":NUMBER'),
     (r'("kind":"database","count":\d,"size"):\d+', r"\1:NUMBER"),
 )
@@ -151,6 +154,36 @@ def of_registries(public: FakeRegistry, private: FakeRegistry, folder: Path) -> 
     ]
 
 
+@pytest.fixture
+def offering(tmp_path: Path) -> Path:
+    """A store whose registry has a repository with two tags; the configuration to serve it with."""
+    with distore.Store(tmp_path / "s") as store, store.serve(settings={"keep": {"grace": "0s"}}) as served:
+        for tag in ("1", "2"):
+            document = {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": []}
+            request = urllib.request.Request(
+                f"{served.url}/v2/team/app/manifests/{tag}",
+                data=json.dumps({**document, "annotations": {"tag": tag}}).encode(),
+                headers={"content-type": mediatypes.OCI_INDEX},
+                method="PUT",
+            )
+            urllib.request.urlopen(request).close()
+    config = tmp_path / "serve.toml"
+    config.write_text(
+        '[auth]\nanonymous = "pull"\n[keep]\ngrace = "0s"\n'
+        '[[keep.rule]]\nrepositories = ["team/*"]\nnewest = 1\n'
+    )
+    return config
+
+
+def of_a_registry(config: Path) -> list[list[str]]:
+    given = ["--config", str(config)]
+    return [
+        ["serve --check-config", *given],
+        ["registry may", "anonymous", "pull", "team/app", *given],
+        ["registry prune", "--dry-run", *given],
+    ]
+
+
 def golden(first: str, before: str | None = None) -> Lines:
     """The part of the golden file from one command to another."""
     lines = GOLDEN.read_text().splitlines()
@@ -178,4 +211,12 @@ def test_lines_about_registries_and_images_are_those_of_the_golden_file(
 
     lines = run(of_registries(public, private, tmp_path), tmp_path, capsys)
 
-    assert lines == golden("pull")
+    assert lines == golden("pull", before="serve --check-config")
+
+
+def test_lines_about_a_registry_of_ours_are_those_of_the_golden_file(
+    tmp_path: Path, offering: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = run(of_a_registry(offering), tmp_path, capsys)
+
+    assert lines == golden("serve --check-config")
