@@ -25,7 +25,7 @@ _WRITES: Final = frozenset(
 )
 _REFUSED: Final = 400  # the first status of answers that say no
 _ENDS: Final = (201, 204, 400, 404)  # answers after which an upload is there no more
-_NO_ROOM: Final = (403, 507)
+_OVER_QUOTA: Final = 403
 _MAX_LENGTH: Final = 1 << 62
 
 
@@ -48,14 +48,17 @@ class Admission:
             return self._inner.handle(request)
         target = target_of(request.path)
         response = self._admit(request, target)
-        if target.kind == "upload" and response.status in _NO_ROOM:
+        if target.kind == "upload" and response.status == _OVER_QUOTA:
             self._give_up(request, target)
         if target.kind == "upload" and request.method != "PATCH" and response.status in _ENDS:
             self._room.let_go(target.repository, target.last, kept=response.status == 201)
         return response
 
     def _give_up(self, request: Request, target: Target) -> None:
-        """Drop an upload that was refused: its client does not, and what came of it would count for a day."""
+        """Drop an upload that a quota refused: its client does not, and what came would count for a day.
+
+        One that found the disk full stays: there may be room for the rest later.
+        """
         dropped = self._inner.handle(replace(request, method="DELETE", body=BytesBody()))
         if dropped.status in _ENDS:
             self._room.let_go(target.repository, target.last, kept=False)
