@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
@@ -61,7 +60,7 @@ def serving(
                 note=note,
                 now=time.time,
                 metrics=metrics,
-                free=lambda: _free(content.root),
+                free=content.free_space,
                 state=content.root,
                 upkeep=upkeep,
             ),
@@ -86,12 +85,3 @@ def _options(options: RegistryOptions, upstream: UpstreamSettings | None) -> Reg
         plain_http=upstream.plain_http or options.plain_http,
         skip_verify=upstream.skip_verify or options.skip_verify,
     )
-
-
-def _free(folder: str) -> int | None:
-    """Bytes that are free where a folder is."""
-    try:
-        found = os.statvfs(folder)
-    except OSError:  # nothing was stored yet
-        return None
-    return found.f_bavail * found.f_frsize

@@ -79,18 +79,9 @@ class Upkeep:
         return graces.promised(self._content.database, now=self._metadata.now())
 
     def sweep(self, *, grace: float, dry_run: bool = False) -> Iterator[Unlinked]:
-        """As ``sweep_unlinked``, in this namespace."""
-        from distore.metadata.repositorysweep import sweep_unlinked
-
+        """As ``Metadata.repository_sweep``; nothing where there is no database."""
         if self._content.database.exists():
-            yield from sweep_unlinked(
-                self._content.database,
-                grace=grace,
-                now=self._metadata.now,
-                pause=lambda: None,
-                dry_run=dry_run,
-                namespace=self._content.namespace,
-            )
+            yield from self._metadata.repository_sweep(grace=grace, dry_run=dry_run)
 
     def collect(self) -> None:
         """Remove all that nothing reaches."""

@@ -14,10 +14,10 @@ from distore.registry.crosssite import CrossSite
 from distore.registry.documents import Documents
 from distore.registry.keeping import Keeping
 from distore.registry.pages.service import Pages
-from distore.registry.room import human
 from distore.registry.routes import PushRegistry
 from distore.registry.shelf import Shelf
 from distore.registry.shelfimages import ShelfImages
+from distore.registry.sizes import human
 from distore.registry.upstreams import Upstreams
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from distore.registry.housekeeping import Housekeeper, Step
 from distore.registry.pruning import prune
-from distore.registry.room import Room, Space, human
+from distore.registry.room import Room, Space
+from distore.registry.sizes import human
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

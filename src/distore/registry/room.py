@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from distore.errors import DiskFull, PermissionDenied
 from distore.registry.patterns import EVERY
+from distore.registry.sizes import human
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 DEFAULT_FREE: Final = 1_000_000_000  # bytes that stay free, unless that is too much of a small disk
 _DEFAULT_SHARE: Final = 20  # of a small disk one part of so many
 _REST: Final = 20  # times what a sum took are left to others before the next one
-_UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 
 
 class Space(NamedTuple):
@@ -219,12 +219,3 @@ class _Ledger:
             return self._repositories.size()
         names = [name for name in self._repositories.names() if self.quota.repositories.match(name)]
         return self._repositories.size(names)
-
-
-def human(size: int) -> str:
-    """Bytes as people read them, by thousands: ``12.3 MB``."""
-    amount, unit = float(size), 0
-    while amount >= 999.5 and unit < len(_UNITS) - 1:
-        amount, unit = amount / 1000, unit + 1
-    text = f"{amount:.0f}" if unit == 0 or amount >= 99.95 else f"{amount:.1f}".removesuffix(".0")
-    return f"{text} {_UNITS[unit]}"

@@ -17,8 +17,9 @@ from distore.registry.admission import Admission
 from distore.registry.keepsettings import KeepSettings, Quota
 from distore.registry.message import BytesBody, Request, Response
 from distore.registry.patterns import Patterns
-from distore.registry.room import Room, Space, human
+from distore.registry.room import Room, Space
 from distore.registry.routes import PushRegistry
+from distore.registry.sizes import human
 from distore.testing.memory_repositories import MemoryRepositories
 
 GB = 10**9

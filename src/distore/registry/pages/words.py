@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from distore.registry.pages.markup import Html, el
+from distore.registry.sizes import scaled
 
 if TYPE_CHECKING:
     from datetime import datetime
 
 MAX_TEXT: Final = 2000  # characters of anything that a document says
-_UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
 _AGES: Final = (
     ("year", 365 * 86400),
     ("month", 30 * 86400),
@@ -24,11 +24,7 @@ def size(count: int | None) -> str:
     """Bytes by thousands: ``12.3 MB``; unknown is a dash."""
     if count is None:
         return "\N{EN DASH}"
-    amount, unit = float(count), 0
-    while amount >= 999.5 and unit < len(_UNITS) - 1:
-        amount, unit = amount / 1000, unit + 1
-    digits = 0 if unit == 0 or amount >= 99.95 else 1
-    return f"{amount:.{digits}f}\N{NO-BREAK SPACE}{_UNITS[unit]}"
+    return "\N{NO-BREAK SPACE}".join(scaled(count))
 
 
 def count(number: int, one: str, many: str | None = None) -> str:
